@@ -1,0 +1,106 @@
+//! What the command line asks of the engine: plain data, checked by `spec` and by the commands.
+
+/// What `run` and `create` were asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--image`; without it the first of `words` is the image.
+    pub image: Option<String>,
+    /// The positional words: the command, or the image and the command.
+    pub words: Vec<String>,
+    pub name: Option<String>,
+    pub hostname: Option<String>,
+    /// `KEY=VALUE`; a bare `KEY` takes the caller's value, as with docker.
+    pub env: Vec<String>,
+    pub env_files: Vec<String>,
+    pub workdir: Option<String>,
+    /// `USER[:GROUP]`, names or numbers.
+    pub user: Option<String>,
+    /// `Some("")` clears the image's entry point.
+    pub entrypoint: Option<String>,
+    /// `HOST:CTR[:ro|rw]` each.
+    pub volumes: Vec<String>,
+    /// `PATH[:OPTIONS]` each.
+    pub tmpfs: Vec<String>,
+    pub read_only: bool,
+    /// `KEY[=VALUE]` each.
+    pub labels: Vec<String>,
+    pub limits: Limits,
+    pub stop_signal: Option<String>,
+    /// Seconds; below zero waits for ever.
+    pub stop_timeout: Option<i64>,
+    pub init: bool,
+    pub tty: bool,
+    pub interactive: bool,
+    /// Removed by itself when it ends.
+    pub rm: bool,
+    /// `none` or `host`.
+    pub net: Option<String>,
+    pub detach: bool,
+    pub detach_keys: Option<String>,
+    pub cidfile: Option<String>,
+    pub pidfile: Option<String>,
+    /// Off with `--sig-proxy=false`.
+    pub no_signal_proxy: bool,
+}
+
+/// Limits, as asked; nothing is limited that is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, miniserde::Serialize, miniserde::Deserialize)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 is unlimited.
+    pub memory_swap: Option<i64>,
+    /// Weight against others, 2 to 262144; 1024 is the usual one.
+    pub cpu_shares: Option<u64>,
+    /// Processors as the kernel lists them: `0-1,3`.
+    pub cpuset: Option<String>,
+    /// Thousandths of a processor.
+    pub milli_cpus: Option<u64>,
+    /// Processes and threads; -1 is unlimited; 2048 where nothing was asked.
+    pub pids: Option<i64>,
+}
+
+/// What `exec` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    pub interactive: bool,
+    pub tty: bool,
+    pub detach: bool,
+    pub env: Vec<String>,
+    pub user: Option<String>,
+    pub workdir: Option<String>,
+    pub detach_keys: Option<String>,
+    pub words: Vec<String>,
+}
+
+/// What `start` and `attach` were asked for.
+#[derive(Debug, Clone, Default)]
+pub struct AttachOptions {
+    /// `start -a`; always so for `attach`.
+    pub attach: bool,
+    /// `start -i`; off for `attach --no-stdin`.
+    pub interactive: bool,
+    pub detach_keys: Option<String>,
+    pub no_signal_proxy: bool,
+}
+
+/// What `logs` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct LogsOptions {
+    pub follow: bool,
+    /// Only that many lines from the end.
+    pub tail: Option<u64>,
+    /// Nanoseconds since the epoch.
+    pub since: Option<i64>,
+    pub until: Option<i64>,
+    pub timestamps: bool,
+}
+
+/// How a command that may be attached ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ran {
+    /// It runs on; this is its id.
+    Detached(String),
+    /// It ended with this exit code.
+    Ended(u8),
+}

@@ -1,0 +1,143 @@
+//! What is stored of a container: the durable record and the state of its processes.
+
+use super::options::Limits;
+use miniserde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `record.json`: what a container is. Survives a reboot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this layout: 1.
+    pub version: u32,
+    /// Ten decimal digits.
+    pub id: String,
+    pub name: String,
+    /// Reference of the image as it was given, tag included.
+    pub image: String,
+    /// 64 hexadecimal digits.
+    pub image_id: String,
+    /// Digests of the layers, lowest first.
+    pub layers: Vec<String>,
+    /// Seconds since the epoch.
+    pub created: i64,
+    /// Entry point and arguments together. A single word with blanks is split when it starts.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    /// Whether `HOME` and the like were asked for is decided when it starts.
+    pub user: String,
+    pub workdir: String,
+    pub hostname: String,
+    pub labels: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub read_only: bool,
+    pub limits: Limits,
+    pub stop_signal: u32,
+    /// Seconds; below zero waits for ever.
+    pub stop_timeout: i64,
+    pub init: bool,
+    pub tty: bool,
+    pub interactive: bool,
+    pub auto_remove: bool,
+    /// `none` or `host`.
+    pub network: String,
+    /// `overlay` or `copy`; found out at the first start.
+    pub layer_mode: String,
+}
+
+/// Something that is mounted into the container besides its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub kind: MountKind,
+    /// An absolute path of the host; empty for a tmpfs.
+    pub source: String,
+    /// An absolute path in the container.
+    pub target: String,
+    pub read_only: bool,
+    /// Further options of a tmpfs: `size=64m,mode=1777`.
+    pub options: String,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    #[serde(rename = "bind")]
+    Bind,
+    #[serde(rename = "tmpfs")]
+    Tmpfs,
+}
+
+/// The words that `ps` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    #[serde(rename = "created")]
+    Created,
+    #[serde(rename = "running")]
+    Running,
+    #[serde(rename = "paused")]
+    Paused,
+    #[serde(rename = "restarting")]
+    Restarting,
+    /// It ended by itself.
+    #[serde(rename = "exited")]
+    Exited,
+    /// It was ended by `stop`.
+    #[serde(rename = "stopped")]
+    Stopped,
+    /// Its files are damaged.
+    #[serde(rename = "dead")]
+    Dead,
+}
+
+impl Status {
+    /// The word that is shown and stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Stopped => "stopped",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// `config.json`: the state of a container, and what `ps` shows of it.
+///
+/// The first ten keys are the documented ones. A process in it is believed only together with
+/// its start time and in the boot that is named.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// Of the first process; 0 when nothing runs.
+    pub pid: u32,
+    pub id: String,
+    pub name: String,
+    /// The words of the command, joined by blanks.
+    pub command: String,
+    /// `YYYY-MM-DD HH:MM:SS`, local time.
+    pub created_time: String,
+    pub status: Status,
+    /// `HOST:CTR` of each volume.
+    pub volume: Vec<String>,
+    pub port_mapping: Vec<String>,
+    pub network: String,
+    pub image_name: String,
+    /// Seconds since the epoch.
+    pub created: i64,
+    /// In clock ticks since the boot, from `/proc/PID/stat`.
+    pub pid_start: u64,
+    pub keeper: u32,
+    pub keeper_start: u64,
+    /// From `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Nanoseconds since the epoch; 0 when it never started or has not ended.
+    pub started: i64,
+    pub finished: i64,
+    pub exit_code: u8,
+    pub oom_killed: bool,
+    /// Why the last start did not work; empty when it did.
+    pub error: String,
+    /// `stop` has been asked for: the end counts as stopped.
+    pub stopping: bool,
+}

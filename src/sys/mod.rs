@@ -1,0 +1,22 @@
+//! System calls as safe typed functions: the only place with `unsafe` and with kernel structures.
+//!
+//! One function per use. Results carry the bare `Errno`; callers add what was being done.
+#![allow(unsafe_code)]
+
+pub mod abi;
+pub mod fs;
+
+pub use syscalls::Errno;
+
+/// What a system call gives.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Calls again for as long as a signal interrupts the call.
+pub fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
