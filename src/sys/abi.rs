@@ -27,3 +27,37 @@ pub struct CloneArgs {
     pub cgroup: u64,
 }
 const _: () = assert!(size_of::<CloneArgs>() == 88);
+
+/// `_LINUX_CAPABILITY_VERSION_3`, include/uapi/linux/capability.h.
+pub const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// `struct __user_cap_header_struct`, include/uapi/linux/capability.h.
+#[repr(C)]
+pub struct CapHeader {
+    pub version: u32,
+    pub pid: i32,
+}
+
+/// `struct __user_cap_data_struct`, include/uapi/linux/capability.h.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+pub struct CapData {
+    pub effective: u32,
+    pub permitted: u32,
+    pub inheritable: u32,
+}
+const _: () = assert!(size_of::<CapData>() == 12);
+
+/// `struct mount_attr`, include/uapi/linux/mount.h, since Linux 5.12.
+#[repr(C)]
+#[derive(Default)]
+pub struct MountAttr {
+    pub attr_set: u64,
+    pub attr_clr: u64,
+    pub propagation: u64,
+    pub userns_fd: u64,
+}
+const _: () = assert!(size_of::<MountAttr>() == 32);
+
+/// include/uapi/linux/sched.h, since Linux 5.7.
+pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

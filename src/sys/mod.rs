@@ -5,6 +5,10 @@
 
 pub mod abi;
 pub mod fs;
+pub mod io;
+pub mod mount;
+pub mod process;
+pub mod tty;
 
 pub use syscalls::Errno;
 

@@ -1,0 +1,126 @@
+//! Mounts: the classic call for new file systems, the descriptor calls for moving trees.
+
+use super::fs::{c_path, owned};
+use super::{Result, abi};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use syscalls::{Sysno, syscall};
+
+/// Attributes of a mount, as the `MS_*` bits of mount(2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attr(pub u64);
+
+impl Attr {
+    pub const READ_ONLY: Self = Self(libc::MS_RDONLY);
+    pub const NO_SUID: Self = Self(libc::MS_NOSUID);
+    pub const NO_DEV: Self = Self(libc::MS_NODEV);
+    pub const NO_EXEC: Self = Self(libc::MS_NOEXEC);
+    pub const STRICT_ATIME: Self = Self(libc::MS_STRICTATIME);
+
+    /// The same attributes in the bits of mount_setattr(2), `MOUNT_ATTR_*`.
+    fn new_interface(self) -> u64 {
+        // The four lowest bits are the same in both interfaces; access times are not used here.
+        self.0 & (libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC)
+    }
+}
+
+impl std::ops::BitOr for Attr {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<()> {
+    let (source, target, kind) = (source.as_ptr(), target.as_ptr(), kind.as_ptr());
+    // SAFETY: all four are C strings that live for the whole call.
+    unsafe { syscall!(Sysno::mount, source, target, kind, flags, data.as_ptr()) }?;
+    Ok(())
+}
+
+/// Mounts a new file system of `kind` on `target`, with the options in `data`.
+///
+/// Errors: `ENODEV` when the kernel does not have it, `EPERM`, `EBUSY`, `EINVAL` for an option.
+pub fn create(kind: &CStr, target: &CStr, attr: Attr, data: &CStr) -> Result<()> {
+    mount(kind, target, kind, attr.0, data)
+}
+
+/// Makes what is at `source` visible at `target` too, mounts below it included.
+pub fn bind(source: &CStr, target: &CStr) -> Result<()> {
+    mount(source, target, c"", libc::MS_BIND | libc::MS_REC, c"")
+}
+
+/// Sets the attributes of the mount at `target`: exactly these.
+pub fn set_attr_at(target: &CStr, attr: Attr) -> Result<()> {
+    mount(c"", target, c"", libc::MS_BIND | libc::MS_REMOUNT | attr.0, c"")
+}
+
+/// Stops every mount of this namespace from sending changes to another or getting any.
+pub fn make_private() -> Result<()> {
+    mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
+}
+
+/// Moves the mount at the working directory onto `/`.
+pub fn move_here_to_root() -> Result<()> {
+    mount(c".", c"/", c"", libc::MS_MOVE, c"")
+}
+
+/// Detaches the mount at `target`; it goes away when nobody uses it any more.
+pub fn detach(target: &CStr) -> Result<()> {
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::umount2, target.as_ptr(), libc::MNT_DETACH) }?;
+    Ok(())
+}
+
+/// Makes the working directory, a mount, the root; the old root is stacked over it, so that
+/// `detach(".")` takes it away. `EINVAL` where `/` is an initramfs. Source: pivot_root(2), NOTES.
+pub fn pivot_root_here() -> Result<()> {
+    // SAFETY: both paths are constants.
+    unsafe { syscall!(Sysno::pivot_root, c".".as_ptr(), c".".as_ptr()) }?;
+    Ok(())
+}
+
+/// Copies the mount at a path, and all below it, without attaching the copy anywhere.
+/// Links are followed. Since Linux 5.2.
+pub fn clone_tree(path: impl AsRef<OsStr>) -> Result<OwnedFd> {
+    let path = c_path(path.as_ref())?;
+    open_tree(libc::AT_FDCWD, &path, libc::OPEN_TREE_CLONE | libc::AT_RECURSIVE as u32)
+}
+
+/// Copies the mount of an open file, without attaching the copy anywhere.
+pub fn clone_file(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::AT_EMPTY_PATH as u32;
+    open_tree(file.as_raw_fd(), c"", flags)
+}
+
+fn open_tree(dir: i32, path: &CStr, flags: u32) -> Result<OwnedFd> {
+    let flags = flags | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::open_tree, dir, path.as_ptr(), flags) }.map(owned)
+}
+
+/// Attaches a detached tree on `target`, an open file or directory. Since Linux 5.2.
+pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    let (tree, target, empty) = (tree.as_raw_fd(), target.as_raw_fd(), c"".as_ptr());
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are the empty constant.
+    unsafe { syscall!(Sysno::move_mount, tree, empty, target, empty, flags) }?;
+    Ok(())
+}
+
+/// Sets attributes of a mount and of all mounts below it.
+///
+/// `tree` is the root of the mount, from `clone_tree` or `O_PATH`.
+///
+/// Errors: `EINVAL` if `tree` is not a mount root, `ENOSYS` before Linux 5.12.
+/// Source: fs/namespace.c, `do_mount_setattr`.
+pub fn set_attr_tree(tree: BorrowedFd<'_>, set: Attr) -> Result<()> {
+    let attr = abi::MountAttr { attr_set: set.new_interface(), ..Default::default() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is a constant, and `attr` is borrowed for the whole call with its size.
+    unsafe {
+        let (tree, path, size) = (tree.as_raw_fd(), c"".as_ptr(), size_of::<abi::MountAttr>());
+        syscall!(Sysno::mount_setattr, tree, path, flags, &raw const attr, size)
+    }?;
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! Processes: clone, wait, signal, exec, credentials and capabilities.
+//!
+//! rocker has one thread, always; that is what makes the code after a raw clone sound.
+
+use super::fs::owned;
+use super::{Errno, Result, abi, retry};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use syscalls::{Sysno, syscall};
+
+/// A set of namespaces, as the `CLONE_NEW*` bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Namespaces(pub u64);
+
+impl Namespaces {
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS as u64);
+    pub const PID: Self = Self(libc::CLONE_NEWPID as u64);
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
+    pub const NET: Self = Self(libc::CLONE_NEWNET as u64);
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+
+    /// Both sets.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A child of this process.
+#[derive(Debug)]
+pub struct Child {
+    pub pid: u32,
+    /// Becomes readable when the child ends.
+    pub pidfd: OwnedFd,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Code(u8),
+    Signal(u8),
+}
+
+impl Exit {
+    /// As a shell tells it: the code, or 128 and the signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128_u8.wrapping_add(signal),
+        }
+    }
+}
+
+/// Starts a copy of this process that runs `entry` in new `namespaces`, in `cgroup` from its
+/// first instruction on where one is given (a directory of cgroup2).
+///
+/// `entry` never returns, so it can never run into the parent's guards.
+/// Errors: `ENOSPC` and `EUSERS` when a limit on namespaces is reached, `EPERM`, `EAGAIN` when
+/// a limit on processes is; `EINVAL` for a namespace that the kernel does not have.
+/// Since Linux 5.7 (`CLONE_INTO_CGROUP`). Source: kernel/fork.c, `clone3`.
+pub fn clone_into<C>(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    context: C,
+    entry: fn(C) -> std::convert::Infallible,
+) -> Result<Child> {
+    let mut pidfd: i32 = -1;
+    let mut args = abi::CloneArgs {
+        flags: namespaces.0 | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..Default::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= abi::CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has a copy of all memory, stack included; there is no
+    // second thread whose locks it could inherit; `args` lives for the whole call.
+    let pid = unsafe { syscall!(Sysno::clone3, &raw const args, size_of::<abi::CloneArgs>()) }?;
+    if pid == 0 {
+        match entry(context) {}
+    }
+    Ok(Child { pid: pid as u32, pidfd: owned(pidfd as usize) })
+}
+
+/// Ends this process at once: no destructor, no exit handler, no flush.
+pub fn exit_now(code: u8) -> ! {
+    loop {
+        // SAFETY: no memory is passed, and the call does not return.
+        let _ = unsafe { syscall!(Sysno::exit_group, i32::from(code)) };
+    }
+}
+
+/// Waits for a child of this process and takes its status away.
+pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Exit> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let pidfd = pidfd.as_raw_fd();
+    // SAFETY: the structure has the size that the kernel writes, and zeroes are valid in it.
+    retry(|| unsafe {
+        syscall!(Sysno::waitid, libc::P_PIDFD, pidfd, info.as_mut_ptr(), libc::WEXITED, 0)
+    })?;
+    // SAFETY: waitid filled it in for a child that ended, so the union holds the status.
+    let (code, status) = unsafe {
+        let info = info.assume_init();
+        (info.si_code, info.si_status())
+    };
+    Ok(match code {
+        libc::CLD_EXITED => Exit::Code(status as u8),
+        _ => Exit::Signal(status as u8),
+    })
+}
+
+/// Takes away the status of any child that has ended: `Some(pid, how)`; `None` when none has.
+/// `ECHILD` when there is no child at all. Waits for one with `block`.
+pub fn reap(block: bool) -> Result<Option<(u32, Exit)>> {
+    let mut status = 0_i32;
+    let flags = if block { 0 } else { libc::WNOHANG };
+    // SAFETY: `status` is a local that lives for the whole call.
+    let pid = retry(|| unsafe { syscall!(Sysno::wait4, -1_i32, &raw mut status, flags, 0) })?;
+    let exit = match libc::WIFSIGNALED(status) {
+        true => Exit::Signal(libc::WTERMSIG(status) as u8),
+        false => Exit::Code(libc::WEXITSTATUS(status) as u8),
+    };
+    Ok((pid != 0).then_some((pid as u32, exit)))
+}
+
+/// A descriptor of a running process. `ESRCH` when there is none. Since Linux 5.3.
+pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::pidfd_open, pid, 0) }.map(owned)
+}
+
+/// Sends a signal to exactly that process. `ESRCH` when it has ended. Since Linux 5.1.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u32) -> Result<()> {
+    // SAFETY: no siginfo is passed.
+    unsafe { syscall!(Sysno::pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }?;
+    Ok(())
+}
+
+/// Sends a signal to a child that has not been waited for, so that its number cannot be another's.
+pub fn kill_child(pid: u32, signal: u32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::kill, pid, signal) }?;
+    Ok(())
+}
+
+/// Sends a signal to every process of this pid namespace except the first and the caller.
+pub fn kill_all(signal: u32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::kill, -1_i32, signal) }?;
+    Ok(())
+}
+
+/// The id of this process.
+pub fn id() -> u32 {
+    std::process::id()
+}
+
+/// Replaces this program. Returns only on failure.
+///
+/// Errors: `ENOENT`, `EACCES`, `ENOEXEC`, `E2BIG`, `ETXTBSY`.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> Errno {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: both arrays end with a null pointer and hold C strings that outlive the call.
+    let result = unsafe { syscall!(Sysno::execve, path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    result.err().unwrap_or(Errno::EIO)
+}
+
+/// Makes this process the leader of a new session without a terminal.
+pub fn setsid() -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::setsid) }?;
+    Ok(())
+}
+
+/// Sets the file mode mask.
+pub fn umask(mask: u32) {
+    // SAFETY: no memory is passed; the call cannot fail.
+    let _ = unsafe { syscall!(Sysno::umask, mask) };
+}
+
+/// Moves this process into other namespaces of the process that `pidfd` names, all in one step.
+/// Since Linux 5.8 for a pidfd.
+pub fn setns(pidfd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::setns, pidfd.as_raw_fd(), namespaces.0) }?;
+    Ok(())
+}
+
+/// Moves this process into new namespaces.
+pub fn unshare(namespaces: Namespaces) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::unshare, namespaces.0) }?;
+    Ok(())
+}
+
+fn prctl(option: i32, argument: u64) -> Result<usize> {
+    // SAFETY: only options whose arguments are numbers are used in this file.
+    unsafe { syscall!(Sysno::prctl, option, argument, 0, 0, 0) }
+}
+
+/// Forbids others to trace this process or to open what it has open, until it executes a program.
+pub fn set_not_dumpable() -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// Has the kernel kill this process when its parent ends. Cleared when credentials change.
+pub fn die_with_parent() -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map(drop)
+}
+
+/// From here on no program that is executed gains rights by set-id bits or file capabilities.
+pub fn set_no_new_privs() -> Result<()> {
+    // SAFETY: all arguments are numbers.
+    unsafe { syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
+    Ok(())
+}
+
+/// Takes a capability out of the bounding set. `EINVAL` for one that the kernel does not know.
+pub fn drop_bounding(capability: u32) -> Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, capability.into()).map(drop)
+}
+
+/// Keeps the permitted capabilities over the next change of the user id.
+pub fn keep_capabilities(keep: bool) -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, keep.into()).map(drop)
+}
+
+/// Sets the permitted, effective and inheritable capabilities of this process, as bit sets.
+pub fn set_capabilities(permitted: u64, effective: u64, inheritable: u64) -> Result<()> {
+    let header = abi::CapHeader { version: abi::CAPABILITY_VERSION_3, pid: 0 };
+    let word = |shift: u32| abi::CapData {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [word(0), word(32)];
+    // SAFETY: version 3 takes two data words; both structures live for the whole call.
+    unsafe { syscall!(Sysno::capset, &raw const header, data.as_ptr()) }?;
+    Ok(())
+}
+
+/// The permitted capabilities of this process.
+pub fn permitted_capabilities() -> Result<u64> {
+    let header = abi::CapHeader { version: abi::CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [abi::CapData::default(), abi::CapData::default()];
+    // SAFETY: version 3 writes two data words.
+    unsafe { syscall!(Sysno::capget, &raw const header, data.as_mut_ptr()) }?;
+    Ok(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
+}
+
+/// Sets the supplementary groups, then the group and the user, real, effective and saved.
+pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    // SAFETY: the kernel reads as many groups as the slice has.
+    unsafe { syscall!(Sysno::setgroups, groups.len(), groups.as_ptr()) }?;
+    // SAFETY: no memory is passed. Raw calls act on this thread, which is the only one.
+    unsafe { syscall!(Sysno::setresgid, gid, gid, gid) }?;
+    // SAFETY: as above.
+    unsafe { syscall!(Sysno::setresuid, uid, uid, uid) }?;
+    Ok(())
+}
+
+/// Gives this process a session keyring of its own, so that the caller's is out of reach.
+pub fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: u32 = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe { syscall!(Sysno::keyctl, JOIN_SESSION_KEYRING, 0) }?;
+    Ok(())
+}
+
+/// Marks every descriptor from 3 on to be closed when a program is executed. Since Linux 5.11;
+/// `EINVAL` or `ENOSYS` before.
+pub fn close_on_exec_all() -> Result<()> {
+    // SAFETY: descriptors only get a flag; none is closed under an owner.
+    unsafe { syscall!(Sysno::close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }?;
+    Ok(())
+}
+
+/// Marks one descriptor to be closed, or kept, when a program is executed.
+pub fn set_close_on_exec(raw: i32, close: bool) -> Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fcntl, raw, libc::F_SETFD, flags) }?;
+    Ok(())
+}
+
+/// Makes `fd` the standard descriptor `number` (0, 1 or 2), which programs inherit.
+pub fn set_standard(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    if fd.as_raw_fd() == number {
+        return set_close_on_exec(number, false);
+    }
+    // SAFETY: what was open as 0, 1 or 2 belongs to the process and to no owner in it.
+    unsafe { syscall!(Sysno::dup3, fd.as_raw_fd(), number, 0) }?;
+    Ok(())
+}
+
+/// Sets the host name of this UTS namespace; at most 64 bytes.
+pub fn sethostname(name: &str) -> Result<()> {
+    // SAFETY: the kernel reads as many bytes as the name has.
+    unsafe { syscall!(Sysno::sethostname, name.as_ptr(), name.len()) }?;
+    Ok(())
+}
+
+/// Goes to a directory by path.
+pub fn chdir(path: &CStr) -> Result<()> {
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::chdir, path.as_ptr()) }?;
+    Ok(())
+}
+
+/// Goes to an open directory.
+pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fchdir, dir.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Makes a directory the root of this process.
+pub fn chroot(path: &CStr) -> Result<()> {
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::chroot, path.as_ptr()) }?;
+    Ok(())
+}
+
+/// The working directory as the kernel sees it; starts with `(unreachable)` where it lies
+/// outside the root.
+pub fn getcwd() -> Result<PathBuf> {
+    let mut buffer = vec![0_u8; libc::PATH_MAX as usize];
+    let (pointer, size) = (buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the kernel writes at most `size` bytes.
+    let length = unsafe { syscall!(Sysno::getcwd, pointer, size) }?;
+    buffer.truncate(length.saturating_sub(1));
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(buffer)))
+}
+
+/// Sets a soft and hard limit of this process; lowers only what is above.
+pub fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut old) }?;
+    let new = libc::rlimit { rlim_cur: soft.min(old.rlim_max), rlim_max: hard.min(old.rlim_max) };
+    // SAFETY: the kernel reads one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
+    Ok(())
+}
+
+/// Gives the pages of the program's code back to the page cache; they are read again on use.
+///
+/// A process that waits for days need not keep what only its start needed.
+pub fn forget_code() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let start = (&raw const __executable_start).addr() & !4095;
+    let end = (&raw const etext).addr() & !4095;
+    if end > start {
+        // SAFETY: the range holds clean pages of the program file, private and never written
+        // (relocations lie behind etext): dropping them only makes them be read again.
+        let _ = unsafe { syscall!(Sysno::madvise, start, end - start, libc::MADV_DONTNEED) };
+    }
+}
