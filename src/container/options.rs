@@ -1,5 +1,7 @@
 //! What the command line asks of the engine: plain data, checked by `spec` and by the commands.
 
+pub use crate::cgroups::Limits;
+
 /// What `run` and `create` were asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -41,23 +43,6 @@ pub struct Options {
     pub pidfile: Option<String>,
     /// Off with `--sig-proxy=false`.
     pub no_signal_proxy: bool,
-}
-
-/// Limits, as asked; nothing is limited that is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, miniserde::Serialize, miniserde::Deserialize)]
-pub struct Limits {
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Bytes of memory and swap together; -1 is unlimited.
-    pub memory_swap: Option<i64>,
-    /// Weight against others, 2 to 262144; 1024 is the usual one.
-    pub cpu_shares: Option<u64>,
-    /// Processors as the kernel lists them: `0-1,3`.
-    pub cpuset: Option<String>,
-    /// Thousandths of a processor.
-    pub milli_cpus: Option<u64>,
-    /// Processes and threads; -1 is unlimited; 2048 where nothing was asked.
-    pub pids: Option<i64>,
 }
 
 /// What `exec` was asked for.

@@ -1,6 +1,6 @@
 //! What is stored of a container: the durable record and the state of its processes.
 
-use super::options::Limits;
+use crate::cgroups::Limits;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,1 +1,10 @@
-//! namespace
+//! What a process sees in its own namespaces: the root, the mounts, the devices, its rights.
+//!
+//! Everything here runs in the new process, inside its new namespaces.
+
+pub mod accounts;
+pub mod credentials;
+pub mod dev;
+pub mod mounts;
+pub mod net;
+pub mod root;

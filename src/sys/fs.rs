@@ -22,7 +22,7 @@ pub(super) fn owned(fd: usize) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-fn openat(dir: RawFd, path: &OsStr, flags: i32, mode: u32) -> Result<OwnedFd> {
+pub(super) fn openat(dir: RawFd, path: &OsStr, flags: i32, mode: u32) -> Result<OwnedFd> {
     let path = c_path(path)?;
     let flags = flags | libc::O_CLOEXEC;
     // SAFETY: `path` is a C string that lives for the whole call.
@@ -212,6 +212,12 @@ impl Dir {
         }
     }
 
+    /// Reads a file of /proc or of a cgroup, whose size is not known before.
+    pub fn read_special(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
+        let file = openat(self.raw(), name.as_ref(), libc::O_RDONLY | libc::O_NOFOLLOW, 0)?;
+        read_all(file, 1023, limit)
+    }
+
     /// Opens an existing regular file for reading; a last component that is a link is refused.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -233,6 +239,21 @@ impl Dir {
         let name = c_path(name.as_ref())?;
         // SAFETY: the path lives for the whole call.
         unsafe { syscall!(Sysno::mkdirat, self.raw(), name.as_ptr(), mode) }?;
+        Ok(())
+    }
+
+    /// Makes the node of a character device. `EPERM` without CAP_MKNOD.
+    pub fn mknod_char(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    ) -> Result<()> {
+        let name = c_path(name.as_ref())?;
+        let (mode, device) = (mode | libc::S_IFCHR, device_number(major, minor));
+        // SAFETY: the path lives for the whole call.
+        unsafe { syscall!(Sysno::mknodat, self.raw(), name.as_ptr(), mode, device) }?;
         Ok(())
     }
 
@@ -383,6 +404,35 @@ fn read_all(file: OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>> {
         true => Err(Errno::EFBIG),
         false => Ok(content),
     }
+}
+
+/// Reads an open file to its end; `EFBIG` beyond `limit` bytes.
+pub fn read_file(file: OwnedFd, limit: u64) -> Result<Vec<u8>> {
+    read_all(file, 0, limit)
+}
+
+/// Whether an open file lies in a proc file system.
+pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
+    let mut statfs = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the structure is as large as the kernel's, and zeroes are valid in it.
+    let kind = unsafe {
+        syscall!(Sysno::fstatfs, file.as_raw_fd(), statfs.as_mut_ptr())
+            .map(|_| statfs.assume_init().f_type)
+    };
+    // PROC_SUPER_MAGIC, include/uapi/linux/magic.h.
+    kind.is_ok_and(|kind| kind == 0x9fa0)
+}
+
+/// The number of a device as `Stat::rdev` has it.
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    libc::makedev(major, minor)
+}
+
+/// Gives an open file to another user and group.
+pub fn chown(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fchown, file.as_raw_fd(), uid, gid) }?;
+    Ok(())
 }
 
 /// Brings the content of an open file to the disk.

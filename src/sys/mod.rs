@@ -4,9 +4,11 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+pub mod control;
 pub mod fs;
 pub mod io;
 pub mod mount;
+pub mod net;
 pub mod process;
 pub mod tty;
 

@@ -22,6 +22,11 @@ impl Namespaces {
     pub const NET: Self = Self(libc::CLONE_NEWNET as u64);
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
+    /// Whether every namespace of `other` is in this set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Both sets.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -298,6 +303,13 @@ pub fn set_standard(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     // SAFETY: what was open as 0, 1 or 2 belongs to the process and to no owner in it.
     unsafe { syscall!(Sysno::dup3, fd.as_raw_fd(), number, 0) }?;
     Ok(())
+}
+
+/// Closes one of the standard descriptors 0, 1 and 2, which no owner holds.
+pub fn close_standard(number: i32) {
+    debug_assert!((0..3).contains(&number));
+    // SAFETY: the three standard descriptors belong to the process and to no owner in it.
+    let _ = unsafe { syscall!(Sysno::close, number) };
 }
 
 /// Sets the host name of this UTS namespace; at most 64 bytes.

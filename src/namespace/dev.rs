@@ -1,0 +1,97 @@
+//! A fresh /dev: a tmpfs of our own with the standard nodes, terminals and shared memory.
+
+use crate::error::{Context, Result};
+use crate::sys::fs::{self, Dir};
+use crate::sys::mount::{self, Attr};
+use crate::sys::{process, tty};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Name, major and minor number of the nodes that programs expect.
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 6] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+    ("/proc/kcore", "core"),
+];
+
+/// Mounts and fills /dev. The directory is there and is no link.
+pub fn mount_dev() -> Result<()> {
+    let attr = Attr::NO_SUID | Attr::NO_EXEC | Attr::STRICT_ATIME;
+    mount::create(c"tmpfs", c"/dev", attr, c"mode=755,size=65536k")
+        .context("mount tmpfs on /dev")?;
+    let dev = Dir::open("/dev").context("open /dev")?;
+    for (name, major, minor) in NODES {
+        dev.mknod_char(name, 0o666, major, minor).context(format_args!("make /dev/{name}"))?;
+    }
+    for (target, name) in LINKS {
+        dev.symlink(target, name).context(format_args!("make /dev/{name}"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        dev.mkdir(name, 0o755).context(format_args!("make /dev/{name}"))?;
+    }
+    let private = Attr::NO_SUID | Attr::NO_EXEC;
+    mount::create(c"devpts", c"/dev/pts", private, c"newinstance,ptmxmode=0666,mode=0620,gid=5")
+        .context("mount devpts on /dev/pts")?;
+    let data = private | Attr::NO_DEV;
+    mount::create(c"tmpfs", c"/dev/shm", data, c"mode=1777,size=65536k")
+        .context("mount tmpfs on /dev/shm")?;
+    match mount::create(c"mqueue", c"/dev/mqueue", data, c"") {
+        // A kernel without POSIX message queues: nothing that a program could miss is there.
+        Err(crate::sys::Errno::ENODEV) => Ok(()),
+        other => other.context("mount mqueue on /dev/mqueue"),
+    }
+}
+
+/// A new pseudo-terminal of the container: the end that the keeper holds, and the program's.
+pub struct Terminal {
+    pub master: OwnedFd,
+    pub peer: OwnedFd,
+}
+
+/// Makes a terminal from the container's own devpts, opened by descriptor and never by name.
+pub fn open_terminal(size: tty::Size) -> Result<Terminal> {
+    let dev = Dir::open("/dev/pts").context("open /dev/pts")?;
+    let master = dev.open_in_root("ptmx", libc::O_RDWR | libc::O_NOCTTY, 0);
+    let master = master.context("open /dev/pts/ptmx")?;
+    let peer = tty::open_peer(master.as_fd()).context("open the terminal")?;
+    tty::set_size(master.as_fd(), size).context("set the size of the terminal")?;
+    Ok(Terminal { master, peer })
+}
+
+/// Shows the terminal as /dev/console too.
+pub fn mount_console(peer: &OwnedFd) -> Result<()> {
+    let dev = Dir::open("/dev").context("open /dev")?;
+    let console = dev.create("console", 0o600).context("make /dev/console")?;
+    let tree = mount::clone_file(peer.as_fd()).context("copy the mount of the terminal")?;
+    mount::attach(tree.as_fd(), console.as_fd()).context("mount the terminal on /dev/console")
+}
+
+/// Makes a terminal the controlling one of a new session, and its three standard descriptors.
+pub fn take_terminal(peer: &OwnedFd) -> Result<()> {
+    tty::set_controlling(peer.as_fd()).context("take the terminal")?;
+    for number in 0..3 {
+        process::set_standard(peer.as_fd(), number).context("open the terminal")?;
+    }
+    Ok(())
+}
+
+/// Opens the container's /dev/null; only as the device that it ought to be.
+pub fn open_null() -> Result<OwnedFd> {
+    let dev = Dir::open("/dev").context("open /dev")?;
+    let null = dev.open_in_root("null", libc::O_RDWR, 0).context("open /dev/null")?;
+    match fs::stat(null.as_fd()).context("look at /dev/null")?.rdev == fs::device_number(1, 3) {
+        true => Ok(null),
+        false => Err(crate::error::Error::new("/dev/null in the container is another device")),
+    }
+}

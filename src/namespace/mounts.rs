@@ -1,0 +1,201 @@
+//! What is mounted inside the new root: the pseudo file systems, volumes, masks.
+
+use super::root::{c_string, descriptor_path, mount_point, require_directory};
+use crate::error::{Context, Error, Result};
+use crate::sys::fs::{self, Dir, Kind};
+use crate::sys::mount::{self, Attr};
+use crate::sys::{Errno, process};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Something of the host, or a tmpfs, that appears in the container.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    pub source: Source,
+    /// An absolute path in the container.
+    pub target: String,
+    pub attr: Attr,
+}
+
+/// Where the content of a volume comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file or directory of the host, taken before the host's mounts are let go of.
+    Bind(String),
+    /// A new tmpfs with these options.
+    Tmpfs(CString),
+}
+
+/// A volume whose content is held and waits for its place.
+pub struct Held<'a> {
+    volume: &'a Volume,
+    tree: Option<OwnedFd>,
+}
+
+/// Takes hold of what the volumes show, while the host's files can still be named.
+pub fn hold(volumes: &[Volume]) -> Result<Vec<Held<'_>>> {
+    volumes.iter().map(hold_one).collect()
+}
+
+fn hold_one(volume: &Volume) -> Result<Held<'_>> {
+    let Source::Bind(path) = &volume.source else { return Ok(Held { volume, tree: None }) };
+    let tree = mount::clone_tree(path).context(format_args!("open {path}"))?;
+    match mount::set_attr_tree(tree.as_fd(), volume.attr) {
+        // Before Linux 5.12 `place` sets them when the tree is mounted.
+        Ok(()) | Err(Errno::ENOSYS) => {}
+        Err(errno) => return Err(errno).context(format_args!("restrict {path}")),
+    }
+    Ok(Held { volume, tree: Some(tree) })
+}
+
+/// Mounts the volumes at their places, in the order of their depth, so that one may lie in another.
+pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
+    held.sort_by_key(|held| held.volume.target.split('/').filter(|name| !name.is_empty()).count());
+    held.iter().try_for_each(|held| place_one(root, held))
+}
+
+fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
+    let Volume { source, target, attr } = held.volume;
+    let Some(tree) = &held.tree else {
+        let Source::Tmpfs(options) = source else {
+            return Err(Error::new(format!("{target}: has no source")));
+        };
+        let place = mount_point(root, target, true)?;
+        process::fchdir(place.as_fd()).context(format_args!("enter {target}"))?;
+        let mounted = mount::create(c"tmpfs", c".", *attr, options);
+        process::chdir(c"/").context("enter /")?;
+        return mounted.context(format_args!("mount tmpfs on {target}"));
+    };
+    let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
+    let place = mount_point(root, target, kind == Kind::Directory)?;
+    mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
+    if mount::set_attr_tree(tree.as_fd(), *attr) == Err(Errno::ENOSYS) {
+        // The descriptor of the tree is the mounted one now.
+        mount::set_attr_at(&descriptor_path(tree), *attr)
+            .context(format_args!("restrict {target}"))?;
+    }
+    Ok(())
+}
+
+/// Attributes of the pseudo file systems.
+const PSEUDO: Attr = Attr(Attr::NO_SUID.0 | Attr::NO_DEV.0 | Attr::NO_EXEC.0);
+
+/// Mounts /proc, /sys and /dev. `own_net` tells whether the network namespace is the
+/// container's own: only then does the kernel let it have a sysfs.
+pub fn mount_pseudo(root: &Dir, own_net: bool, cgroup2: bool) -> Result<()> {
+    for name in ["proc", "sys", "dev"] {
+        require_directory(root, name)?;
+    }
+    mount::create(c"proc", c"/proc", PSEUDO, c"").context("mount proc on /proc")?;
+    super::dev::mount_dev()?;
+    if own_net {
+        mount::create(c"sysfs", c"/sys", PSEUDO | Attr::READ_ONLY, c"")
+            .context("mount sysfs on /sys")?;
+        if cgroup2 {
+            let attr = PSEUDO | Attr::READ_ONLY;
+            match mount::create(c"cgroup2", c"/sys/fs/cgroup", attr, c"") {
+                // No directory to mount on, or all controllers elsewhere: programs do without.
+                Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::EPERM | Errno::ENODEV) => {}
+                Err(errno) => return Err(errno).context("mount cgroup2 on /sys/fs/cgroup"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files and directories that tell too much of the host, or change it: docker's, and some of /sys.
+const MASKED: [&CStr; 17] = [
+    c"/proc/acpi",
+    c"/proc/asound",
+    c"/proc/interrupts",
+    c"/proc/kcore",
+    c"/proc/keys",
+    c"/proc/latency_stats",
+    c"/proc/sched_debug",
+    c"/proc/scsi",
+    c"/proc/timer_list",
+    c"/proc/timer_stats",
+    c"/sys/devices/virtual/powercap",
+    c"/sys/firmware",
+    c"/sys/fs/bpf",
+    c"/sys/fs/pstore",
+    c"/sys/fs/selinux",
+    c"/sys/kernel/debug",
+    c"/sys/kernel/security",
+];
+
+/// What may be read but not written.
+const READ_ONLY: [&CStr; 5] =
+    [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
+
+/// Hides and protects what the container shares with the host in /proc and /sys.
+///
+/// Anything but a path that this kernel does not have is an error: a mask that is missing is a hole.
+pub fn mask() -> Result<()> {
+    for path in MASKED {
+        let what = || format!("hide {}", path.to_string_lossy());
+        match mount::bind(c"/dev/null", path) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            // A directory: an empty tmpfs covers it.
+            Err(Errno::ENOTDIR) => {
+                mount::create(c"tmpfs", path, PSEUDO | Attr::READ_ONLY, c"size=0k,nr_inodes=1")
+                    .context(what())?;
+            }
+            Err(errno) => return Err(errno).context(what()),
+        }
+    }
+    for path in READ_ONLY {
+        let what = || format!("protect {}", path.to_string_lossy());
+        match mount::bind(path, path) {
+            Ok(()) => mount::set_attr_at(path, PSEUDO | Attr::READ_ONLY).context(what())?,
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(what()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the root itself read-only; what is mounted in it stays as it is.
+pub fn protect_root() -> Result<()> {
+    mount::set_attr_at(c"/", Attr::READ_ONLY).context("make the root read-only")
+}
+
+/// Reads mount options such as `ro,noexec,size=64m` of a tmpfs: attributes, and what is left for
+/// the file system. Docker's defaults are nosuid, nodev, noexec.
+pub fn tmpfs_options(options: &str) -> Result<(Attr, CString)> {
+    let mut bits = PSEUDO.0;
+    let mut rest = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "rw" => bits &= !Attr::READ_ONLY.0,
+            "ro" => bits |= Attr::READ_ONLY.0,
+            "exec" => bits &= !Attr::NO_EXEC.0,
+            "noexec" => bits |= Attr::NO_EXEC.0,
+            "suid" => bits &= !Attr::NO_SUID.0,
+            "nosuid" => bits |= Attr::NO_SUID.0,
+            "dev" => bits &= !Attr::NO_DEV.0,
+            "nodev" => bits |= Attr::NO_DEV.0,
+            _ => {
+                let key = option.split('=').next().unwrap_or_default();
+                if !["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"].contains(&key) {
+                    return Err(Error::new(format!("tmpfs option {option:?}: not known")));
+                }
+                rest.push(option);
+            }
+        }
+    }
+    Ok((Attr(bits), c_string(&rest.join(","))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tmpfs_options_are_split_into_attributes_and_the_rest() {
+        let (attr, data) = tmpfs_options("rw,exec,size=64m,mode=1777").unwrap();
+        assert_eq!(attr, Attr::NO_SUID | Attr::NO_DEV);
+        assert_eq!(data.as_c_str(), c"size=64m,mode=1777");
+        assert!(tmpfs_options("context=x").is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! The root of a container: its file system, and the way into it.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::fs::{Dir, Kind};
+use crate::sys::mount::{self, Attr};
+use crate::sys::{Errno, process};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How the root file system comes about. All paths are relative to `base`.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// Absolute path that the others start from: short names keep many layers in one option.
+    pub base: CString,
+    /// An empty directory to mount on; shared by all containers, each in its own namespace.
+    pub target: CString,
+    pub kind: RootKind,
+}
+
+/// What is mounted as the root.
+#[derive(Debug, Clone)]
+pub enum RootKind {
+    /// An overlay with these options.
+    Overlay { options: CString },
+    /// A directory that holds the whole tree.
+    Directory { path: CString },
+}
+
+/// Mounts the root of the container and makes it the working directory.
+///
+/// Errors: `ENODEV` where the kernel has no overlay, `EINVAL` where the file system of the upper
+/// directory cannot hold one.
+pub fn mount_root(root: &Root) -> Result<()> {
+    // Private first: pivot_root refuses a new root on a shared mount (EINVAL), and nothing that
+    // is mounted here may spread to the host.
+    mount::make_private().context("make the mounts private")?;
+    process::chdir(&root.base).context(format_args!("open {}", root.base.to_string_lossy()))?;
+    match &root.kind {
+        RootKind::Overlay { options } => {
+            mount::create(c"overlay", &root.target, Attr::default(), options)
+                .context("mount the overlay")?;
+        }
+        RootKind::Directory { path } => {
+            mount::bind(path, &root.target).context("bind the root file system")?;
+        }
+    }
+    process::chdir(&root.target).context("enter the root file system")
+}
+
+/// Makes the working directory, which is a mount, the root, and lets go of the host's mounts.
+pub fn enter_root() -> Result<()> {
+    mount::pivot_root_here().context("pivot_root")?;
+    mount::detach(c".").context("detach the old root")?;
+    process::chdir(c"/").context("enter the new root")
+}
+
+/// Checks that a directory at the top of the image is one, and makes it where it is missing.
+///
+/// A link in its place could lead a mount elsewhere, so it is refused.
+pub fn require_directory(root: &Dir, name: &str) -> Result<()> {
+    match root.stat(name) {
+        Ok(stat) if stat.kind == Kind::Directory => Ok(()),
+        Ok(_) => Err(Error::new(format!("/{name} in the image is no directory"))),
+        Err(Errno::ENOENT) => {
+            root.mkdir(name, 0o755).context(format_args!("make the directory /{name}"))
+        }
+        Err(errno) => Err(errno).context(format_args!("look at /{name}")),
+    }
+}
+
+/// Opens the place in the container where something is to be mounted; makes it where missing.
+///
+/// Every link on the way is resolved inside `root`; a last component that is a dangling link
+/// is replaced by what is wanted. A place below /proc is refused, however it is reached.
+pub fn mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd> {
+    let place = match root.open_in_root(target, libc::O_PATH, 0) {
+        Err(Errno::ENOENT) => make_mount_point(root, target, directory)?,
+        other => other.context(format_args!("open {target}"))?,
+    };
+    if crate::sys::fs::is_procfs(place.as_fd()) {
+        return Err(Error::new(format!("{target}: nothing may be mounted inside /proc")));
+    }
+    let kind = crate::sys::fs::stat(place.as_fd()).context(format_args!("look at {target}"))?.kind;
+    match (kind == Kind::Directory, directory) {
+        (true, true) | (false, false) => Ok(place),
+        (true, false) => {
+            Err(Error::new(format!("{target}: a file cannot be mounted on a directory")))
+        }
+        (false, true) => {
+            Err(Error::new(format!("{target}: a directory cannot be mounted on a file")))
+        }
+    }
+}
+
+fn make_mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd> {
+    let what = || format!("make {target}");
+    let (parent, name) = target.trim_end_matches('/').rsplit_once('/').unwrap_or(("", target));
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let parent = match parent {
+        "" => root.duplicate().context(what())?,
+        _ => match root.open_in_root(parent, flags, 0) {
+            Err(Errno::ENOENT) => Dir::from(make_directories(root, parent).context(what())?),
+            other => Dir::from(other.context(what())?),
+        },
+    };
+    if parent.stat(name).is_ok_and(|stat| stat.kind == Kind::Symlink) {
+        parent.unlink(name).context(what())?;
+    }
+    match directory {
+        true => match parent.mkdir(name, 0o755) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).context(what()),
+        },
+        false => drop(parent.create(name, 0o644).context(what())?),
+    }
+    root.open_in_root(target, libc::O_PATH, 0).context(what())
+}
+
+/// Makes a directory and those above it, inside `root`.
+pub fn make_directories(root: &Dir, path: &str) -> std::result::Result<OwnedFd, Errno> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let mut reached = String::new();
+    let mut current = root.duplicate()?;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        reached = format!("{reached}/{name}");
+        current = match root.open_in_root(&reached, flags, 0) {
+            Err(Errno::ENOENT) => {
+                current.mkdir(name, 0o755)?;
+                Dir::from(root.open_in_root(&reached, flags, 0)?)
+            }
+            other => Dir::from(other?),
+        };
+    }
+    current.as_fd().try_clone_to_owned().map_err(crate::sys::fs::errno)
+}
+
+/// A C string from text that was checked to hold no NUL byte.
+pub fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(format!("{text:?}: holds a NUL byte")))
+}
+
+/// The path of an open file as this process can name it, for calls that take only paths.
+pub fn descriptor_path(file: &OwnedFd) -> CString {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    CString::new(path).unwrap_or_else(|_| CStr::to_owned(c"/"))
+}

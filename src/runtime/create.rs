@@ -1,0 +1,78 @@
+//! Makes the first process of a container, and lets it go.
+
+use super::init;
+use super::report::{self, Message};
+use super::spec::{Spec, Stdio};
+use crate::cgroups::Group;
+use crate::error::{Context, Error, Result};
+use crate::sys::process::{self, Child};
+use crate::sys::{Errno, io};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A process that is being set up, or runs.
+#[derive(Debug)]
+pub struct Process {
+    pub child: Child,
+    socket: OwnedFd,
+}
+
+/// How setting up ended.
+#[derive(Debug)]
+pub enum Setup {
+    /// The program runs; with the master end of its terminal where it has one.
+    Running(Option<OwnedFd>),
+    /// The kernel or the file system has no overlay; nothing has run.
+    NoOverlay(Error),
+}
+
+impl Process {
+    /// Takes a child that reports through the other end of `socket`.
+    pub fn new(child: Child, socket: OwnedFd) -> Self {
+        Self { child, socket }
+    }
+
+    /// Lets the process go on to its program as soon as it is set up.
+    pub fn start(&self) -> Result<()> {
+        match report::send_start(self.socket.as_fd()) {
+            // It has given up already, and says why in a message that waits for us.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(errno).context("start the first process"),
+        }
+    }
+
+    /// Waits until the program has been executed. An error is the child's own.
+    pub fn executed(&self) -> Result<Setup> {
+        let mut terminal = None;
+        loop {
+            match report::receive(self.socket.as_fd()).context("wait for the first process")? {
+                Message::Terminal(master) => terminal = Some(master),
+                Message::Executed => return Ok(Setup::Running(terminal)),
+                Message::Failed(error) => return Err(self.bury(error)),
+                Message::NoOverlay(error) => return Ok(Setup::NoOverlay(self.bury(error))),
+            }
+        }
+    }
+
+    fn bury(&self, error: Error) -> Error {
+        // It ends by itself; its status says no more than the error.
+        let _ = process::wait(self.child.pidfd.as_fd());
+        error
+    }
+}
+
+/// Starts the first process of a container. It sets everything up and then waits for `start`.
+pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
+    let (near, far) = io::socket_pair().context("make a socket pair")?;
+    let entry = group.entry()?;
+    let start = init::Start { spec, tasks: &entry.tasks, stdio, socket: far };
+    let child = process::clone_into(spec.namespaces, entry.into, start, init::main);
+    let child = match child {
+        Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC)
+            .hint("a limit on namespaces is reached: raise user.max_*_namespaces")),
+        Err(Errno::EINVAL) => {
+            Err(Error::from(Errno::EINVAL).hint("this kernel lacks a namespace: see /proc/self/ns"))
+        }
+        other => other.map_err(Error::from),
+    };
+    Ok(Process { child: child.context("clone the first process")?, socket: near })
+}

@@ -1,0 +1,59 @@
+//! Runs a further program in a container that runs already.
+
+use super::create::Process;
+use super::init::open_streams;
+use super::program;
+use super::spec::{Program, Stdio};
+use crate::cgroups::{Entry, Group};
+use crate::error::{Context, Error, Result};
+use crate::sys::process::{self, Namespaces};
+use crate::sys::{Errno, io};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+struct Start<'a> {
+    program: &'a Program,
+    tasks: &'a [OwnedFd],
+    stdio: Stdio,
+    socket: OwnedFd,
+}
+
+/// Starts a program in the namespaces and the group of the process that `pidfd` names.
+///
+/// The calling process itself is in those namespaces afterwards, all but the one of processes:
+/// it can name no file of the host any more.
+pub fn exec(
+    pidfd: BorrowedFd<'_>,
+    group: &Group,
+    namespaces: Namespaces,
+    program: &Program,
+    stdio: Stdio,
+) -> Result<Process> {
+    let (near, far) = io::socket_pair().context("make a socket pair")?;
+    let entry = group.entry()?;
+    // Before anything of ours can be seen from inside.
+    process::set_not_dumpable().context("protect this process")?;
+    match process::setns(pidfd, namespaces) {
+        Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
+        other => other.context("enter the namespaces of the container")?,
+    }
+    let start = Start { program, tasks: &entry.tasks, stdio, socket: far };
+    let child = process::clone_into(Namespaces::default(), entry.into, start, main)
+        .context("clone the process")?;
+    Ok(Process::new(child, near))
+}
+
+fn main(start: Start<'_>) -> Infallible {
+    let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
+    match become_program(start) {
+        Err(error) => program::give_up(socket.as_fd(), &error),
+    }
+}
+
+fn become_program(start: Start<'_>) -> Result<Infallible> {
+    Entry::join(start.tasks)?;
+    let streams = open_streams(start.stdio, &start.socket)?;
+    let prepared = program::prepare(start.program)?;
+    program::give_up_rights(&prepared, &streams)?;
+    program::execute(&prepared, &streams)
+}

@@ -1,0 +1,104 @@
+//! The first process of a container, from the clone to the program.
+//!
+//! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
+
+use super::program::{self, Streams};
+use super::reaper;
+use super::report;
+use super::spec::{Spec, Stdio};
+use crate::cgroups::Entry;
+use crate::error::{Context, Error, Result};
+use crate::namespace::{dev, mounts, net, root};
+use crate::sys::fs::Dir;
+use crate::sys::process::Namespaces;
+use crate::sys::{Errno, process};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the first process is given.
+pub struct Start<'a> {
+    pub spec: &'a Spec,
+    /// The `tasks` files of the v1 groups to join.
+    pub tasks: &'a [OwnedFd],
+    pub stdio: Stdio,
+    pub socket: OwnedFd,
+}
+
+/// Becomes the container's first program, or reports why not.
+pub fn main(start: Start<'_>) -> Infallible {
+    let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
+    match become_container(start) {
+        Err(error) => program::give_up(socket.as_fd(), &error),
+    }
+}
+
+fn become_container(start: Start<'_>) -> Result<Infallible> {
+    let Start { spec, tasks, stdio, socket } = start;
+    process::set_not_dumpable().context("protect the new process")?;
+    Entry::join(tasks)?;
+    // After the join, so that the namespace begins at the container's own group.
+    match process::unshare(Namespaces::CGROUP) {
+        // A kernel without cgroups.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno).context("make the cgroup namespace"),
+    }
+    let streams = set_up(spec, stdio, &socket)?;
+    let prepared = program::prepare(&spec.program)?;
+    if !report::wait_for_start(socket.as_fd()) {
+        return Err(Error::new("the keeper is gone"));
+    }
+    program::give_up_rights(&prepared, &streams)?;
+    match spec.init {
+        true => reaper::run(&prepared, streams, socket),
+        false => program::execute(&prepared, &streams),
+    }
+}
+
+/// Builds what the container sees and enters it.
+fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
+    if let Err(error) = root::mount_root(&spec.root) {
+        if matches!(spec.root.kind, root::RootKind::Overlay { .. }) {
+            report::send_error(socket.as_fd(), &error, true);
+            process::exit_now(1);
+        }
+        return Err(error);
+    }
+    let held = mounts::hold(&spec.volumes)?;
+    root::enter_root()?;
+    let dir = Dir::open("/").context("open the new root")?;
+    let own_net = spec.namespaces.has(Namespaces::NET);
+    mounts::mount_pseudo(&dir, own_net, spec.cgroup2)?;
+    mounts::place(&dir, held)?;
+    process::sethostname(&spec.hostname)
+        .context(format_args!("set the host name {}", spec.hostname))?;
+    if own_net {
+        net::loopback_up()?;
+    }
+    mounts::mask()?;
+    let streams = open_streams(stdio, socket)?;
+    if let Streams::Terminal(peer) = &streams {
+        dev::mount_console(peer)?;
+    }
+    if spec.read_only {
+        mounts::protect_root()?;
+    }
+    Ok(streams)
+}
+
+/// Opens the program's standard descriptors inside the container.
+pub fn open_streams(stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
+    let null = dev::open_null;
+    Ok(match stdio {
+        Stdio::Terminal(size) => {
+            let terminal = dev::open_terminal(size)?;
+            report::send_terminal(socket.as_fd(), &terminal.master)
+                .context("hand over the terminal")?;
+            Streams::Terminal(terminal.peer)
+        }
+        Stdio::Pipes { stdin, stdout, stderr } => {
+            let stdin = stdin.map_or_else(null, Ok)?;
+            Streams::Pipes { stdin, stdout, stderr }
+        }
+        Stdio::Null => Streams::Pipes { stdin: null()?, stdout: null()?, stderr: null()? },
+    })
+}

@@ -1,0 +1,50 @@
+//! The first process of a container that was asked for with `--init`: it starts the program,
+//! hands signals on to it, and takes away the status of whatever the program leaves behind.
+
+use super::program::{self, Prepared, Streams};
+use crate::error::{Context, Result};
+use crate::sys::process::Namespaces;
+use crate::sys::{Errno, io, process};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Starts the program as a child and serves it until it ends; then this process ends as it did.
+pub fn run(prepared: &Prepared, streams: Streams, socket: OwnedFd) -> Result<Infallible> {
+    // Blocked before the clone, so that no end of a child is missed.
+    let watched = io::SignalSet::FORWARDABLE;
+    io::block_signals(watched).context("block the signals")?;
+    let signals = io::signal_fd(watched).context("watch the signals")?;
+    process::setsid().context("start a session")?;
+    let context = (prepared, &streams, &socket);
+    let child = process::clone_into(Namespaces::default(), None, context, become_program)
+        .context("start the program")?;
+    // The program's copies remain: when those close, their readers see the end.
+    drop((streams, socket));
+    for number in 0..3 {
+        process::close_standard(number);
+    }
+    process::die_with_parent().context("tie the first process to its keeper")?;
+    loop {
+        let _ = io::poll(&mut [io::Poll::readable(signals.as_fd())], -1);
+        while let Some(signal) = io::next_signal(signals.as_fd()) {
+            if signal != libc::SIGCHLD as u32 {
+                // It may just have ended.
+                let _ = process::send_signal(child.pidfd.as_fd(), signal);
+            }
+        }
+        loop {
+            match process::reap(false) {
+                Ok(Some((pid, exit))) if pid == child.pid => process::exit_now(exit.code()),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Errno::ECHILD) => break,
+                Err(errno) => return Err(errno).context("wait for the program"),
+            }
+        }
+    }
+}
+
+fn become_program((prepared, streams, socket): (&Prepared, &Streams, &OwnedFd)) -> Infallible {
+    match program::execute(prepared, streams) {
+        Err(error) => program::give_up(socket.as_fd(), &error),
+    }
+}

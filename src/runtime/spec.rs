@@ -1,0 +1,55 @@
+//! What is to be run, as plain data; nothing in it needs to be looked up any more.
+
+use crate::namespace::mounts::Volume;
+use crate::namespace::root::Root;
+use crate::sys::process::Namespaces;
+use crate::sys::tty;
+use std::os::fd::OwnedFd;
+
+/// A container: its surroundings and its first program.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub root: Root,
+    /// Volumes, tmpfs mounts and the files below /etc that are the container's own.
+    pub volumes: Vec<Volume>,
+    pub hostname: String,
+    pub read_only: bool,
+    /// Those to make anew; the others are shared with the host.
+    pub namespaces: Namespaces,
+    /// Whether /sys/fs/cgroup is shown: only where all controllers are in cgroup2.
+    pub cgroup2: bool,
+    /// Whether a process of ours comes first, which reaps what the program leaves behind.
+    pub init: bool,
+    pub program: Program,
+}
+
+/// A program and the rights it runs with: for the first process, and for `exec`.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// At least one word. A single word with blanks that is no file is split as a shell would.
+    pub args: Vec<String>,
+    /// `KEY=VALUE`; `HOME` is added from the account where it is missing.
+    pub env: Vec<String>,
+    /// `USER[:GROUP]`, names or numbers, looked up in the container; empty for root.
+    pub user: String,
+    /// Absolute; made where it is missing.
+    pub workdir: String,
+    /// A bit set.
+    pub capabilities: u64,
+}
+
+/// Where the three standard descriptors of a program lead.
+#[derive(Debug)]
+pub enum Stdio {
+    /// To a new terminal of the container.
+    Terminal(tty::Size),
+    /// To pipes, of which the program gets these ends.
+    Pipes {
+        /// Without one the program reads the container's /dev/null.
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// To the container's /dev/null.
+    Null,
+}
