@@ -1,1 +1,3 @@
-//! image
+//! Images: archives in, layers and their records on the disk, commits out.
+
+mod tar;

@@ -54,6 +54,19 @@ impl Kind {
             _ => Self::File,
         }
     }
+
+    /// The type as it stands in a mode.
+    pub(super) fn bits(self) -> u32 {
+        match self {
+            Self::File => libc::S_IFREG,
+            Self::Directory => libc::S_IFDIR,
+            Self::Symlink => libc::S_IFLNK,
+            Self::CharDevice => libc::S_IFCHR,
+            Self::BlockDevice => libc::S_IFBLK,
+            Self::Fifo => libc::S_IFIFO,
+            Self::Socket => libc::S_IFSOCK,
+        }
+    }
 }
 
 /// What `fstatat` tells of a file, as far as rocker asks.
@@ -151,7 +164,7 @@ impl Dir {
         openat(libc::AT_FDCWD, path.as_ref(), libc::O_RDONLY | libc::O_DIRECTORY, 0).map(Self)
     }
 
-    fn raw(&self) -> RawFd {
+    pub(super) fn raw(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 

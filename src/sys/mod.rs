@@ -4,13 +4,16 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+pub mod child;
 pub mod control;
+pub mod file;
 pub mod fs;
 pub mod io;
 pub mod mount;
 pub mod net;
 pub mod process;
 pub mod tty;
+pub mod xattr;
 
 pub use syscalls::Errno;
 

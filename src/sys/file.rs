@@ -1,0 +1,247 @@
+//! Making and changing single files: nodes, links, owners, modes, times, copies, writeback.
+//!
+//! Like `fs`, everything is relative to an open directory and no last component is followed.
+
+use super::fs::{Dir, Kind, c_path, openat, owned};
+use super::{Errno, Result, retry};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use syscalls::{Sysno, syscall};
+
+/// A point in time: seconds since the epoch and nanoseconds.
+pub type Time = (i64, i64);
+
+/// The effective user and group of this process.
+pub fn effective_ids() -> (u32, u32) {
+    // SAFETY: both calls take nothing and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Sets the mask of modes for what this process makes from here on.
+pub fn clear_umask() {
+    // SAFETY: the call takes a number and cannot fail.
+    unsafe { libc::umask(0) };
+}
+
+/// Fills the buffer with random bytes of the kernel.
+pub fn random(buffer: &mut [u8]) -> Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the kernel writes at most the length of `rest` into it.
+        filled +=
+            retry(|| unsafe { syscall!(Sysno::getrandom, rest.as_mut_ptr(), rest.len(), 0_u32) })?;
+    }
+    Ok(())
+}
+
+/// One entry of a directory, as `getdents64` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: OsString,
+    /// What it is, where the file system says so without a look at the inode.
+    pub kind: Option<Kind>,
+}
+
+fn kind_of_entry(d_type: u8) -> Option<Kind> {
+    match d_type {
+        libc::DT_REG => Some(Kind::File),
+        libc::DT_DIR => Some(Kind::Directory),
+        libc::DT_LNK => Some(Kind::Symlink),
+        libc::DT_CHR => Some(Kind::CharDevice),
+        libc::DT_BLK => Some(Kind::BlockDevice),
+        libc::DT_FIFO => Some(Kind::Fifo),
+        libc::DT_SOCK => Some(Kind::Socket),
+        _ => None,
+    }
+}
+
+/// `major` and `minor` as the kernel packs them. Source: include/linux/kdev_t.h, `new_encode_dev`.
+fn device_number(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+impl Dir {
+    /// The directory that holds this one.
+    pub fn parent(&self) -> Result<Self> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        openat(self.raw(), OsStr::new(".."), flags, 0).map(Self::from)
+    }
+
+    /// The entries of this directory, `.` and `..` left out, in no order.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let dir = self.duplicate()?;
+        let mut entries = Vec::new();
+        let mut buffer = vec![0_u8; 32 << 10];
+        loop {
+            // SAFETY: the kernel writes at most the length of the buffer.
+            let filled = unsafe {
+                syscall!(Sysno::getdents64, dir.raw(), buffer.as_mut_ptr(), buffer.len())
+            }?;
+            if filled == 0 {
+                return Ok(entries);
+            }
+            let mut rest = &buffer[..filled];
+            // struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name with NUL.
+            while rest.len() > 19 {
+                let length = usize::from(u16::from_le_bytes([rest[16], rest[17]]));
+                let Some(record) = rest.get(19..length) else { return Err(Errno::EIO) };
+                let name = record.split(|byte| *byte == 0).next().unwrap_or_default();
+                if name != b"." && name != b".." {
+                    let name = OsString::from_vec(name.to_vec());
+                    entries.push(Entry { name, kind: kind_of_entry(rest[18]) });
+                }
+                rest = &rest[length..];
+            }
+        }
+    }
+
+    /// Opens an existing entry that is no link with the given `O_*` flags.
+    pub fn open_entry(&self, name: impl AsRef<OsStr>, flags: i32) -> Result<OwnedFd> {
+        openat(self.raw(), name.as_ref(), flags | libc::O_NOFOLLOW, 0)
+    }
+
+    /// Makes a device node, FIFO or socket.
+    ///
+    /// Errors: `EPERM` for a device without `CAP_MKNOD` in the initial user namespace, `EEXIST`.
+    pub fn mknod(
+        &self,
+        name: impl AsRef<OsStr>,
+        kind: Kind,
+        mode: u32,
+        (major, minor): (u32, u32),
+    ) -> Result<()> {
+        let name = c_path(name.as_ref())?;
+        let mode = mode | kind.bits();
+        let device = device_number(major, minor);
+        // SAFETY: the path lives for the whole call.
+        unsafe { syscall!(Sysno::mknodat, self.raw(), name.as_ptr(), mode, device) }?;
+        Ok(())
+    }
+
+    /// Gives the file `name` a second name in `to`. A link is linked itself, not what it names.
+    pub fn link(&self, name: impl AsRef<OsStr>, to: &Dir, new: impl AsRef<OsStr>) -> Result<()> {
+        let (name, new) = (c_path(name.as_ref())?, c_path(new.as_ref())?);
+        // SAFETY: both paths live for the whole call.
+        unsafe { syscall!(Sysno::linkat, self.raw(), name.as_ptr(), to.raw(), new.as_ptr(), 0) }?;
+        Ok(())
+    }
+
+    /// Sets the owner of an entry; a link's own.
+    pub fn set_owner(&self, name: impl AsRef<OsStr>, uid: u32, gid: u32) -> Result<()> {
+        let name = c_path(name.as_ref())?;
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        // SAFETY: the path lives for the whole call.
+        unsafe { syscall!(Sysno::fchownat, self.raw(), name.as_ptr(), uid, gid, flags) }?;
+        Ok(())
+    }
+
+    /// Sets the mode of an entry that is known to be no link.
+    pub fn set_mode(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
+        let name = c_path(name.as_ref())?;
+        // SAFETY: the path lives for the whole call.
+        unsafe { syscall!(Sysno::fchmodat, self.raw(), name.as_ptr(), mode) }?;
+        Ok(())
+    }
+
+    /// Sets the time of modification of an entry; a link's own. The access time stays.
+    pub fn set_modified(&self, name: impl AsRef<OsStr>, time: Time) -> Result<()> {
+        let name = c_path(name.as_ref())?;
+        utimensat(self.raw(), name.as_ptr(), time, libc::AT_SYMLINK_NOFOLLOW)
+    }
+}
+
+fn utimensat(fd: RawFd, name: *const libc::c_char, time: Time, flags: i32) -> Result<()> {
+    let times = [
+        libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
+        libc::timespec { tv_sec: time.0, tv_nsec: time.1 },
+    ];
+    // SAFETY: the name is null or a C string of the caller that lives for the whole call, the
+    // array holds the two structures that the kernel reads.
+    unsafe { syscall!(Sysno::utimensat, fd, name, times.as_ptr(), flags) }?;
+    Ok(())
+}
+
+/// Sets the time of modification of an open file.
+pub fn set_modified(file: BorrowedFd<'_>, time: Time) -> Result<()> {
+    utimensat(file.as_raw_fd(), std::ptr::null(), time, 0)
+}
+
+/// Sets the owner of an open file; the kernel clears set-id bits and file capabilities with it.
+pub fn set_owner(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fchown, file.as_raw_fd(), uid, gid) }?;
+    Ok(())
+}
+
+/// Sets the permission bits of an open file.
+pub fn set_mode(file: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fchmod, file.as_raw_fd(), mode) }?;
+    Ok(())
+}
+
+/// Sets the length of an open file; what is added is a hole.
+pub fn set_length(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
+    // SAFETY: no memory is passed.
+    retry(|| unsafe { syscall!(Sysno::ftruncate, file.as_raw_fd(), bytes) })?;
+    Ok(())
+}
+
+/// Reads at `offset` without moving the position that other descriptors share.
+pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    let (pointer, length) = (buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the kernel writes at most `length` bytes into the buffer of that length.
+    retry(|| unsafe { syscall!(Sysno::pread64, file.as_raw_fd(), pointer, length, offset) })
+}
+
+/// Where the next read of an open file starts. `ESPIPE` for a pipe.
+pub fn position(file: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::lseek, file.as_raw_fd(), 0, libc::SEEK_CUR) }.map(|at| at as u64)
+}
+
+/// Moves to the next data (`false`) or hole (`true`) from `offset` on. `ENXIO` behind the last.
+pub fn seek_next(file: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<u64> {
+    let whence = if hole { libc::SEEK_HOLE } else { libc::SEEK_DATA };
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::lseek, file.as_raw_fd(), offset, whence) }.map(|at| at as u64)
+}
+
+/// Makes `to` share the blocks of `from`.
+///
+/// Errors: `EOPNOTSUPP`, `EINVAL` or `EXDEV` where the file systems cannot.
+pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: FICLONE takes a descriptor as its argument and no memory.
+    unsafe { syscall!(Sysno::ioctl, to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Starts writing the content of an open file to the disk, without waiting for it.
+pub fn start_writeback(file: BorrowedFd<'_>) -> Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::sync_file_range, file.as_raw_fd(), 0_u64, 0_u64, flags) }?;
+    Ok(())
+}
+
+/// A pipe: its reading and its writing end, with room for up to `bytes` where the kernel allows.
+pub fn pipe(bytes: u32) -> Result<(File, File)> {
+    let mut ends = [0_i32; 2];
+    // SAFETY: the kernel writes two descriptors into the array of two.
+    unsafe { syscall!(Sysno::pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC) }?;
+    let [read, write] = ends.map(|end| owned(end as usize));
+    // A smaller pipe works as well, only slower.
+    // SAFETY: no memory is passed.
+    let _ = unsafe { syscall!(Sysno::fcntl, write.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
+    Ok((File::from(read), File::from(write)))
+}
+
+/// The path by which the kernel reaches an entry of an open directory, for calls that take only
+/// paths. Needs a mounted `/proc`.
+pub(super) fn proc_path(dir: &Dir, name: &OsStr) -> OsString {
+    let mut path = OsString::from(format!("/proc/self/fd/{}/", dir.raw()));
+    path.push(OsStr::from_bytes(name.as_bytes()));
+    path
+}
