@@ -92,6 +92,13 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// Tells the user of something that does not stop the command.
+pub fn warn(what: impl Display) {
+    use std::io::Write;
+    // One write, so that lines of several processes do not mix; nobody to tell if it fails.
+    let _ = std::io::stderr().write_all(format!("rocker: warning: {what}\n").as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

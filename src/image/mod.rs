@@ -1,3 +1,22 @@
 //! Images: archives in, layers and their records on the disk, commits out.
 
+mod collect;
+mod deferred;
+mod digest;
+mod extract;
+mod import;
+mod inflate;
+mod progress;
+mod record;
+mod reference;
+mod remove;
+mod source;
+mod stage;
+mod store;
 mod tar;
+
+pub use collect::Removed;
+pub use record::{Image, ImageConfig, LayerInfo};
+pub use reference::Reference;
+pub use remove::remove_tree;
+pub use store::{Hold, Store};

@@ -19,12 +19,6 @@ pub fn effective_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
-/// Sets the mask of modes for what this process makes from here on.
-pub fn clear_umask() {
-    // SAFETY: the call takes a number and cannot fail.
-    unsafe { libc::umask(0) };
-}
-
 /// Fills the buffer with random bytes of the kernel.
 pub fn random(buffer: &mut [u8]) -> Result<()> {
     let mut filled = 0;

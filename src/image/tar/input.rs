@@ -33,6 +33,10 @@ impl<R: Read> Input<R> {
         &mut self.source
     }
 
+    pub fn into_source(self) -> R {
+        self.source
+    }
+
     /// Reads once more behind what is there. Gives the bytes read, 0 at the end.
     fn fill(&mut self) -> Result<usize> {
         if self.start > 0 {

@@ -94,6 +94,11 @@ impl<R: Read> Reader<R> {
         self.input.source()
     }
 
+    /// Ends the reading.
+    pub fn into_source(self) -> R {
+        self.input.into_source()
+    }
+
     /// Reads what is left of the source behind the archive.
     pub fn drain(&mut self) -> Result<()> {
         self.ended = true;

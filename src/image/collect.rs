@@ -1,0 +1,197 @@
+//! Names and layers come and go: tagging, removing, and collecting what nobody uses.
+
+use super::record::{Contents, Image};
+use super::reference::Reference;
+use super::remove::remove_tree;
+use super::stage::Stage;
+use super::store::{Named, Store, id_prefix, no_such_image};
+use crate::error::{Context, Error, Result};
+use crate::sys::Errno;
+use crate::sys::fs::{self, Lock};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+/// What `remove` did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names that are gone, as `NAME:TAG`.
+    pub untagged: Vec<String>,
+    /// Ids of images and layers that are gone, as `sha256:DIGITS`.
+    pub deleted: Vec<String>,
+}
+
+impl Store {
+    /// Gives an image one more name; what had it before loses it.
+    pub fn tag(&self, image: &Image, reference: &Reference) -> Result<()> {
+        if image.reference() == *reference {
+            return Ok(());
+        }
+        let stage = Stage::new(&self.root, "import")?;
+        let _hold = self.hold()?;
+        // It may have been removed since it was found.
+        self.find(&image.reference().to_string())?;
+        let contents = Contents {
+            layers: image.layers.clone(),
+            config: image.config.clone(),
+            comment: image.comment.clone(),
+            author: image.author.clone(),
+        };
+        let (created, created_time) = (image.created, image.created_time.clone());
+        let tagged = Image { created, created_time, ..Image::new(reference, contents) };
+        self.publish(&stage, &tagged)
+    }
+
+    /// Removes a name; given an id, all names of that image. Then removes the layers that no
+    /// image and no container uses.
+    ///
+    /// `in_use` are the layers and `users` the names of the containers that were made from the
+    /// image. With `force` an image goes that has several names or is used by containers; these
+    /// keep its layers.
+    pub fn remove(
+        &self,
+        name: &str,
+        in_use: &BTreeSet<String>,
+        users: &[String],
+        force: bool,
+    ) -> Result<Removed> {
+        self.sweep()?;
+        let mut removed = Removed::default();
+        let images = self.images()?;
+        fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
+        let all = self.names()?;
+        let chosen = choose(&all, name)?;
+        let ids: BTreeSet<_> = chosen.iter().filter_map(|named| id(named)).collect();
+        let stays = |id: &str| {
+            let chosen = |named: &Named| chosen.iter().any(|c| c.reference == named.reference);
+            all.iter().any(|named| !chosen(named) && self::id(named) == Some(id))
+        };
+        let last = ids.iter().any(|id| !stays(id));
+        if !force {
+            refuse(name, &chosen, users, last)?;
+        }
+        let stage = Stage::new(&self.root, "rm")?;
+        for (index, named) in chosen.iter().enumerate() {
+            self.unlink(named, &stage, index)
+                .context(format_args!("remove {}", named.reference))?;
+            removed.untagged.push(named.reference.to_string());
+        }
+        for id in ids.iter().filter(|id| !stays(id)) {
+            removed.deleted.push(format!("sha256:{id}"));
+        }
+        drop(images);
+        drop(stage);
+        for digest in self.collect_layers(in_use)? {
+            removed.deleted.push(format!("sha256:{digest}"));
+        }
+        Ok(removed)
+    }
+
+    /// Removes the link of a name, then its record, then the directory if that was the last tag.
+    fn unlink(&self, named: &Named, stage: &Stage, index: usize) -> Result<()> {
+        let images = self.images()?;
+        let directory = named.reference.directory();
+        let names = images.dir(&directory)?;
+        // A directory where the link should be goes as well.
+        names.rename(&named.reference.tag, &stage.dir, format!("link-{index}"))?;
+        names.sync()?;
+        if !named.target.is_empty() {
+            match self.ids()?.rename(&named.target, &stage.dir, format!("record-{index}")) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        match images.rmdir(&directory) {
+            Ok(()) | Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes the layers that neither an image nor `in_use` names.
+    pub fn collect(&self, in_use: &BTreeSet<String>) -> Result<()> {
+        self.collect_layers(in_use).map(drop)
+    }
+
+    fn collect_layers(&self, in_use: &BTreeSet<String>) -> Result<Vec<String>> {
+        let layers = self.layers()?;
+        fs::lock(layers.as_fd(), Lock::Exclusive).context("lock the layers")?;
+        let images = self.images()?;
+        fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
+        let named = self.names()?;
+        let stage = Stage::new(&self.root, "rm")?;
+        self.collect_records(&named, &stage)?;
+        let mut used = in_use.clone();
+        for named in &named {
+            match &named.image {
+                Ok(image) => used.extend(image.layers.iter().map(|layer| layer.digest.clone())),
+                // Nobody knows which layers a damaged record names: all stay until it goes.
+                Err(_) => return Ok(Vec::new()),
+            }
+        }
+        let mut collected = Vec::new();
+        for name in layers.names().context("list the layers")? {
+            let Some(digest) = name.to_str().filter(|name| !used.contains(*name)) else { continue };
+            let moved = layers.rename(digest, &stage.dir, digest);
+            moved.context(format_args!("remove layer {digest}"))?;
+            collected.push(digest.to_owned());
+        }
+        if !collected.is_empty() {
+            layers.sync().context("bring the layers to the disk")?;
+        }
+        // The trees go without the locks.
+        drop((layers, images));
+        for digest in &collected {
+            remove_tree(&stage.dir, OsStr::new(digest))?;
+        }
+        Ok(collected)
+    }
+
+    /// Removes records that no link names: an import died between the two.
+    fn collect_records(&self, named: &[Named], stage: &Stage) -> Result<()> {
+        let ids = self.ids()?;
+        for name in ids.names().context("list the records")? {
+            if !named.iter().any(|named| named.target.as_str() == name) {
+                ids.rename(&name, &stage.dir, &name).context("remove a record")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn id(named: &Named) -> Option<&str> {
+    named.image.as_ref().ok().map(|image| image.id.as_str())
+}
+
+/// The names that are meant: one, or all of an image that is given by its id.
+fn choose<'a>(all: &'a [Named], name: &str) -> Result<Vec<&'a Named>> {
+    let reference = Reference::parse(name);
+    if let Ok(reference) = &reference {
+        if let Some(named) = all.iter().find(|named| named.reference == *reference) {
+            return Ok(vec![named]);
+        }
+    }
+    let Some(prefix) = id_prefix(name) else {
+        return Err(reference.err().unwrap_or_else(|| no_such_image(name)));
+    };
+    let begins = |named: &&Named| id(named).is_some_and(|id| id.starts_with(prefix));
+    let chosen: Vec<_> = all.iter().filter(begins).collect();
+    let ids: BTreeSet<_> = chosen.iter().filter_map(|named| id(named)).collect();
+    match ids.len() {
+        0 => Err(no_such_image(name)),
+        1 => Ok(chosen),
+        count => Err(Error::new(format!("{name} is the beginning of {count} image ids"))),
+    }
+}
+
+/// Refuses what needs force.
+fn refuse(name: &str, chosen: &[&Named], users: &[String], last: bool) -> Result<()> {
+    let by_force =
+        |why: String| Error::new(format!("remove image {name}: {why}")).hint("rmi -f removes it");
+    if chosen.len() > 1 {
+        return Err(by_force(format!("it has {} names", chosen.len())));
+    }
+    match users.first() {
+        Some(user) if last => Err(by_force(format!("it is used by container {user}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,90 @@
+//! From an archive to an image: staged, hashed beside, synced, renamed.
+
+use super::extract::{Extracted, Extractor};
+use super::progress::Meter;
+use super::record::{Contents, Image, ImageConfig, LayerInfo};
+use super::reference::Reference;
+use super::source::{self, Source};
+use super::stage::Stage;
+use super::store::Store;
+use super::tar::Reader;
+use crate::error::{Context, Error, Result};
+
+/// The staged tree, and its mode where the archive does not tell one.
+const LAYER: &str = "layer";
+const LAYER_MODE: u32 = 0o755;
+
+impl Store {
+    /// Makes an image of one layer from the archive at a path, or from standard input for `-`.
+    ///
+    /// What was called `reference` before is replaced. Layers that this leaves without an image
+    /// stay until the next `collect`.
+    pub fn import(
+        &self,
+        source: &str,
+        reference: &Reference,
+        config: ImageConfig,
+        comment: &str,
+        progress: bool,
+    ) -> Result<Image> {
+        let import = || -> Result<Image> {
+            self.sweep()?;
+            let archive = source::open(source)?;
+            let stage = Stage::new(&self.root, "import")?;
+            let (extracted, digest) = unpack(archive, &stage, source, progress)?;
+            let layer = LayerInfo { digest, size: extracted.size };
+            let _hold = self.hold()?;
+            self.place_layer(&stage, LAYER, &layer.digest)?;
+            let contents = Contents {
+                layers: vec![layer],
+                config,
+                comment: comment.to_owned(),
+                author: String::new(),
+            };
+            let image = Image::new(reference, contents);
+            self.publish(&stage, &image)?;
+            Ok(image)
+        };
+        import().context(format_args!("import {}", source.escape_debug()))
+    }
+}
+
+/// Unpacks the archive into the stage. Gives what it held, and the digest of its bytes.
+fn unpack(
+    archive: Source,
+    stage: &Stage,
+    name: &str,
+    progress: bool,
+) -> Result<(Extracted, String)> {
+    stage.dir.mkdir(LAYER, LAYER_MODE).context("make a layer")?;
+    let layer = stage.dir.dir(LAYER).context("open a layer")?;
+    let extractor = Extractor::new(&layer, &stage.dir)?;
+    let mut meter = Meter::new(progress);
+    let mut reader = Reader::new(archive);
+    match extract(&mut reader, extractor, &mut meter) {
+        Ok(extracted) => {
+            let digest = reader.into_source().finish()?;
+            Ok((extracted, digest))
+        }
+        Err(error) => Err(reader.into_source().explain(error, name)),
+    }
+}
+
+fn extract(
+    reader: &mut Reader<Source>,
+    mut extractor: Extractor,
+    meter: &mut Meter,
+) -> Result<Extracted> {
+    while let Some(entry) = reader.next_entry()? {
+        extractor.take(&entry, reader)?;
+        meter.tick(|| (reader.source().done(), reader.source().progress.total));
+    }
+    let extracted = extractor.finish()?;
+    if extracted.entries == 0 {
+        return Err(Error::new("the archive is empty"));
+    }
+    if reader.source().must_drain() {
+        reader.drain()?;
+    }
+    Ok(extracted)
+}

@@ -1,0 +1,83 @@
+//! Staging: what is being made stands below `tmp/` of the store, locked, until it is renamed
+//! into its place. What a dead process left there is swept away by the next one.
+
+use super::digest::hex;
+use super::remove::remove_tree;
+use crate::error::{Context, Error, Result};
+use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::{Errno, file};
+use std::os::fd::AsFd;
+
+const TMP: &str = "tmp";
+/// The names that this module makes, each followed by random digits.
+const KINDS: [&str; 3] = ["import-", "commit-", "rm-"];
+
+/// A locked directory of this process; dropped, it goes with everything in it.
+pub struct Stage {
+    tmp: Dir,
+    name: String,
+    pub dir: Dir,
+}
+
+/// Eight random bytes as the end of a name.
+pub fn random_name() -> Result<String> {
+    let mut bytes = [0; 8];
+    file::random(&mut bytes).context("read random bytes")?;
+    Ok(hex(&bytes))
+}
+
+/// Opens a directory of the store; makes it where it is missing.
+pub fn subdirectory(root: &Dir, name: &str) -> Result<Dir> {
+    let opened = match root.dir(name) {
+        Err(Errno::ENOENT) => match root.mkdir(name, 0o700) {
+            Ok(()) | Err(Errno::EEXIST) => root.dir(name),
+            Err(errno) => Err(errno),
+        },
+        other => other,
+    };
+    opened.context(format_args!("open {name} of the store"))
+}
+
+impl Stage {
+    /// Makes `tmp/KIND-RANDOM` below the root of the store.
+    pub fn new(root: &Dir, kind: &str) -> Result<Self> {
+        let tmp = subdirectory(root, TMP)?;
+        for _ in 0..16 {
+            let name = format!("{kind}-{}", random_name()?);
+            tmp.mkdir(&name, 0o700).context("make a staging directory")?;
+            let dir = tmp.dir(&name).context("open the staging directory")?;
+            // A sweep that came between has it locked, or has it already removed.
+            let locked = fs::lock(dir.as_fd(), Lock::TryExclusive).is_ok();
+            if locked && tmp.stat(&name).is_ok() {
+                return Ok(Self { tmp, name, dir });
+            }
+        }
+        Err(Error::new("make a staging directory: it is swept away again and again"))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept later.
+        let _ = remove_tree(&self.tmp, self.name.as_ref());
+    }
+}
+
+/// Removes what processes that are gone have staged.
+pub fn sweep(root: &Dir) -> Result<()> {
+    let tmp = match root.dir(TMP) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other.context("open tmp of the store")?,
+    };
+    for name in tmp.names().context("list tmp of the store")? {
+        let Some(text) = name.to_str() else { continue };
+        if !KINDS.iter().any(|kind| text.starts_with(kind)) {
+            continue;
+        }
+        let Ok(dir) = tmp.dir(&name) else { continue };
+        if fs::lock(dir.as_fd(), Lock::TryExclusive).is_ok() {
+            remove_tree(&tmp, &name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The store of images and layers: finding, listing, and making a record take its place.
+//!
+//! `images/NAME/TAG` is a link to `images/.ids/ID-RANDOM`, which holds image.json. Whoever takes
+//! both locks takes the one of `layers` before the one of `images`.
+
+use super::record::{Image, is_digest};
+use super::reference::{Reference, is_hex};
+use super::stage::{self, Stage, random_name, subdirectory};
+use crate::error::{Context, Error, Result};
+use crate::sys::Errno;
+use crate::sys::file;
+use crate::sys::fs::{self, Dir, Kind, Lock};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+const IMAGES: &str = "images";
+const LAYERS: &str = "layers";
+const IDS: &str = ".ids";
+const RECORD: &str = "image.json";
+/// The largest image.json.
+const RECORD_LIMIT: u64 = 4 << 20;
+/// The shortest beginning of an id that names an image.
+const SHORTEST_ID: usize = 4;
+
+/// The images below one root directory.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) root: Dir,
+}
+
+/// While it is there no layer is removed.
+#[derive(Debug)]
+pub struct Hold {
+    _layers: Dir,
+}
+
+/// One link of the store, and the record behind it.
+pub(super) struct Named {
+    pub reference: Reference,
+    /// Name of the record's directory below `.ids`.
+    pub target: String,
+    pub image: Result<Image>,
+}
+
+impl Store {
+    /// Opens the store at `root`, /var/lib/rocker as a rule; makes the directory where it is
+    /// missing.
+    pub fn open(root: &Path) -> Result<Self> {
+        let dir = match Dir::open(root) {
+            Err(Errno::ENOENT) => make_root(root)?,
+            other => other.context(format_args!("open {}", root.display()))?,
+        };
+        let stat = fs::stat(dir.as_fd()).context(format_args!("look at {}", root.display()))?;
+        let (user, _) = file::effective_ids();
+        if stat.uid != user || stat.mode & 0o022 != 0 {
+            let what = format!("{}: others may write to it", root.display());
+            let hint = format!("chown {user} {0}; chmod 700 {0}", root.display());
+            return Err(Error::new(what).hint(hint));
+        }
+        Ok(Self { root: dir })
+    }
+
+    /// Keeps all layers until the result is dropped: held from finding an image until what uses
+    /// it is recorded.
+    pub fn hold(&self) -> Result<Hold> {
+        let layers = self.layers()?;
+        fs::lock(layers.as_fd(), Lock::Shared).context("lock the layers")?;
+        Ok(Hold { _layers: layers })
+    }
+
+    /// The image with this name, or with the one id that begins so.
+    pub fn find(&self, name: &str) -> Result<Image> {
+        let reference = Reference::parse(name);
+        if let Ok(reference) = &reference {
+            match self.read(reference) {
+                Err(error) if error.errno == Some(Errno::ENOENT) => {}
+                other => return other,
+            }
+        }
+        if let Some(prefix) = id_prefix(name) {
+            if let Some(image) = self.with_id(prefix)?.into_iter().next() {
+                return image.image;
+            }
+        } else if let Err(error) = reference {
+            return Err(error);
+        }
+        Err(no_such_image(name))
+    }
+
+    /// All images, the newest first; damaged ones are left out.
+    pub fn list(&self) -> Result<Vec<Image>> {
+        self.list_all(&mut |_| {})
+    }
+
+    /// All images, the newest first; `damaged` is told of each that cannot be read.
+    pub fn list_all(&self, damaged: &mut dyn FnMut(Error)) -> Result<Vec<Image>> {
+        let mut images = Vec::new();
+        for named in self.names()? {
+            match named.image {
+                Ok(image) => images.push(image),
+                Err(error) => damaged(error),
+            }
+        }
+        images.sort_by(|a, b| {
+            b.created.cmp(&a.created).then_with(|| (&a.name, &a.tag).cmp(&(&b.name, &b.tag)))
+        });
+        Ok(images)
+    }
+
+    pub(super) fn images(&self) -> Result<Dir> {
+        subdirectory(&self.root, IMAGES)
+    }
+
+    pub(super) fn ids(&self) -> Result<Dir> {
+        subdirectory(&self.images()?, IDS)
+    }
+
+    pub(super) fn layers(&self) -> Result<Dir> {
+        subdirectory(&self.root, LAYERS)
+    }
+
+    /// The tree of a layer.
+    pub(super) fn layer(&self, digest: &str) -> Result<Dir> {
+        if !is_digest(digest) {
+            return Err(Error::new(format!("layer {}: bad digest", digest.escape_debug())));
+        }
+        self.root.dir(format!("{LAYERS}/{digest}")).context(format_args!("open layer {digest}"))
+    }
+
+    /// Reads the record of an exact name: one small file.
+    fn read(&self, reference: &Reference) -> Result<Image> {
+        let path = format!("{IMAGES}/{}/{}/{RECORD}", reference.directory(), reference.tag);
+        let text = self.root.read(path, RECORD_LIMIT);
+        let text = text.context(format_args!("image {reference}: read {RECORD}"))?;
+        let image = Image::from_json(&text).context(format_args!("image {reference}"))?;
+        // The link says what it is called, whatever was moved by hand.
+        Ok(Image { name: reference.name.clone(), tag: reference.tag.clone(), ..image })
+    }
+
+    /// Every name of the store, sorted.
+    pub(super) fn names(&self) -> Result<Vec<Named>> {
+        let images = match self.root.dir(IMAGES) {
+            Err(Errno::ENOENT) => return Ok(Vec::new()),
+            other => other.context("open the images")?,
+        };
+        let mut found = Vec::new();
+        for entry in images.entries().context("list the images")? {
+            let Some(name) = entry.name.to_str().filter(|name| !name.starts_with('.')) else {
+                continue;
+            };
+            let Ok(dir) = images.dir(name) else { continue };
+            for tag in dir.names().context(format_args!("list the tags of {name}"))? {
+                let Some(tag) = tag.to_str() else { continue };
+                let Ok(reference) = Reference::from_directory(name, tag) else { continue };
+                let target = dir.readlink(tag).unwrap_or_default();
+                let target = Path::new(&target).file_name().and_then(OsStr::to_str);
+                let target = target.unwrap_or_default().to_owned();
+                let image = self.read(&reference);
+                found.push(Named { reference, target, image });
+            }
+        }
+        found.sort_by(|a, b| a.reference.cmp(&b.reference));
+        Ok(found)
+    }
+
+    /// All names of the one image whose id begins so; none where there is no such image.
+    pub(super) fn with_id(&self, prefix: &str) -> Result<Vec<Named>> {
+        let mut by_id: BTreeMap<String, Vec<Named>> = BTreeMap::new();
+        for named in self.names()? {
+            if let Ok(image) = &named.image {
+                if image.id.starts_with(prefix) {
+                    by_id.entry(image.id.clone()).or_default().push(named);
+                }
+            }
+        }
+        match by_id.len() {
+            0 | 1 => Ok(by_id.into_values().next().unwrap_or_default()),
+            count => Err(Error::new(format!("{prefix} is the beginning of {count} image ids"))),
+        }
+    }
+
+    /// Gives a staged layer its place. One with the same content that is there already stays.
+    ///
+    /// The caller holds the layers. Everything of the layer is on the disk before it has a name.
+    pub(super) fn place_layer(&self, stage: &Stage, staged: &str, digest: &str) -> Result<()> {
+        let layers = self.layers()?;
+        if layers.stat(digest).is_ok_and(|stat| stat.kind == Kind::Directory) {
+            return Ok(());
+        }
+        stage.dir.sync_filesystem().context("bring the layer to the disk")?;
+        match stage.dir.rename_new(staged, &layers, digest) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).context(format_args!("name the layer {digest}")),
+        }
+        layers.sync().context("bring the layers to the disk")
+    }
+
+    /// Makes the record of an image take its place under its name, replacing one that had it.
+    pub(super) fn publish(&self, stage: &Stage, image: &Image) -> Result<()> {
+        let reference = image.reference();
+        let what = || format!("record image {reference}");
+        let record = format!("{}-{}", image.id, random_name()?);
+        self.write_record(stage, image, &record).context(what())?;
+        let images = self.images()?;
+        fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
+        let ids = self.ids()?;
+        stage.dir.rename_new(&record, &ids, &record).context(what())?;
+        ids.sync().context(what())?;
+        let directory = reference.directory();
+        let names = match images.dir(&directory) {
+            Err(Errno::ENOENT) => {
+                images.mkdir(&directory, 0o700).context(what())?;
+                images.sync().context(what())?;
+                images.dir(&directory)
+            }
+            other => other,
+        };
+        let names = names.context(what())?;
+        let old = names.readlink(&reference.tag).unwrap_or_default();
+        stage.dir.symlink(format!("../{IDS}/{record}"), "link").context(what())?;
+        match stage.dir.rename("link", &names, &reference.tag) {
+            // A directory that somebody made by hand.
+            Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
+                names.rename(&reference.tag, &stage.dir, "in-the-way").context(what())?;
+                stage.dir.rename("link", &names, &reference.tag).context(what())?;
+            }
+            other => other.context(what())?,
+        }
+        names.sync().context(what())?;
+        if let Some(old) = Path::new(&old).file_name() {
+            // It goes with the stage.
+            let _ = ids.rename(old, &stage.dir, "old");
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, stage: &Stage, image: &Image, name: &str) -> Result<()> {
+        stage.dir.mkdir(name, 0o700)?;
+        let dir = stage.dir.dir(name)?;
+        dir.replace(RECORD, image.to_json().as_bytes(), true)?;
+        let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
+        dir.symlink(format!("../../../{LAYERS}/{top}"), "rootfs")?;
+        Ok(dir.sync()?)
+    }
+
+    /// Removes what processes that are gone have staged.
+    pub fn sweep(&self) -> Result<()> {
+        stage::sweep(&self.root)
+    }
+}
+
+/// The error for a name that no image has.
+pub(super) fn no_such_image(name: &str) -> Error {
+    Error::new(format!("No such image: {}", name.escape_debug()))
+        .hint("rocker images lists the images; rocker import ARCHIVE NAME makes one")
+}
+
+/// The beginning of an id, where the name can be one.
+pub(super) fn id_prefix(name: &str) -> Option<&str> {
+    let id = name.strip_prefix("sha256:").unwrap_or(name);
+    ((SHORTEST_ID..=64).contains(&id.len()) && id.bytes().all(is_hex)).then_some(id)
+}
+
+fn make_root(root: &Path) -> Result<Dir> {
+    use std::os::unix::fs::DirBuilderExt;
+    let what = || format!("make {}", root.display());
+    if let Some(parent) = root.parent() {
+        std::fs::create_dir_all(parent).map_err(fs::errno).context(what())?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(root).map_err(fs::errno) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno).context(what()),
+    }
+    Dir::open(root).context(what())
+}
