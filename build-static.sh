@@ -1,0 +1,133 @@
+#!/bin/sh
+# build-static.sh: makes target/rocker, one static-PIE x86_64 binary on musl, stripped.
+#
+# It takes the first way that works here:
+#   rustup  the Rust toolchain in PATH has the musl target, or `rustup target add` brings it
+#   debian  the packages rustc-web, cargo-web, rust-web-src and musl-tools; std is built along
+# and where a distribution has neither, but packages rustup, rustup is installed and used.
+# ROCKER_TOOLCHAIN=rustup|debian takes that way or fails. ROCKER_OUTPUT names another file to make.
+#
+# Same source and same toolchain give the same bytes, wherever the source lies.
+set -eu
+cd "$(dirname "$0")"
+
+target=x86_64-unknown-linux-musl
+mode=${ROCKER_TOOLCHAIN:-auto}
+output=${ROCKER_OUTPUT:-target/rocker}
+largest=1048576
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+say() { echo "build-static.sh: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# Only what is set below may reach the compiler: anything else would change the bytes.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER
+export CARGO_INCREMENTAL=0
+[ -d "${HOME:-/root}/.cargo/bin" ] && PATH="${HOME:-/root}/.cargo/bin:$PATH"
+
+# Succeeds when the rustc "$1" is not older than Cargo.toml wants.
+is_new_enough() {
+    version=$("$1" --version 2>/dev/null | cut -d' ' -f2) && [ -n "$version" ] || return 1
+    [ "$(printf '%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ]
+}
+
+has_musl() {
+    libraries=$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$target/lib
+    ls "$libraries"/libstd-*.rlib "$libraries"/self-contained/rcrt1.o >/dev/null 2>&1
+}
+
+# Makes the musl target available in the toolchain in PATH, or fails.
+prepare_rustup() {
+    command -v cargo >/dev/null && is_new_enough rustc || return 1
+    has_musl && return 0
+    command -v rustup >/dev/null || return 1
+    say "adding $target to the toolchain"
+    timeout 120 rustup target add "$target" >&2 && has_musl
+}
+
+is_packaged() { apt-cache show "$1" 2>/dev/null | grep -q '^Package:'; }
+
+prepare_debian() {
+    [ "$(id -u)" -ne 0 ] || is_packaged rustc-web || apt-get update -qq >&2 || :
+    if ! [ -x /usr/bin/cargo ] && ! is_packaged rustc-web; then return 1; fi
+    ./packages.sh rustc-web cargo-web rust-web-src musl-tools gcc libc6-dev binutils ca-certificates &&
+        is_new_enough /usr/bin/rustc
+}
+
+# The last resort, where the distribution (Ubuntu) packages rustup but no recent compiler.
+install_rustup() {
+    is_packaged rustup && ./packages.sh rustup ca-certificates || return 1
+    say "installing the stable Rust toolchain with rustup"
+    rustup toolchain install stable --profile minimal --component clippy,rustfmt >&2 &&
+        rustup default stable >&2
+}
+
+# Says the flags that replace the paths of this machine, which panic messages hold, by fixed names.
+renamed_paths() {
+    printf -- '--remap-path-prefix=%s=/rocker ' "$PWD"
+    for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+        printf -- '--remap-path-prefix=%s=/crates ' "$crates"
+    done
+}
+
+# Builds with the cargo "$1", the compiler flags "$2" and the further arguments; says the file made.
+build() {
+    cargo=$1 flags=$2 directory=target/$way
+    shift 2
+    # By itself first: the directories of the crates must be known before they are renamed.
+    "$cargo" fetch --locked --target "$target" >&2
+    flags="$flags -C link-arg=-Wl,--build-id=none $(renamed_paths)"
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
+        "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" "$@" >&2
+    built=$directory/$target/release/rocker
+}
+
+build_rustup() {
+    command -v cc >/dev/null || ./packages.sh gcc libc6-dev binutils
+    build cargo ""
+}
+
+# gcc itself, not musl-gcc, knows -static-pie; libc.a must follow rcrt1.o, which needs it. std names
+# libunwind, but where a panic aborts nothing calls it: an empty archive does.
+build_debian() {
+    musl=/usr/lib/x86_64-linux-musl
+    empty=$PWD/target/empty-libraries
+    mkdir -p "$empty"
+    [ -e "$empty/libunwind.a" ] || ar rcs "$empty/libunwind.a"
+    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=gcc
+    build /usr/bin/cargo "-C link-self-contained=no -C link-arg=-nostartfiles \
+-C link-arg=$musl/rcrt1.o -C link-arg=$musl/libc.a -L native=$musl -L native=$empty" \
+        -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+}
+
+# The promise of one static file, checked rather than assumed.
+check() {
+    readelf -lW "$1" >/dev/null || fail "$1 cannot be read"
+    ! readelf -lW "$1" | grep -q INTERP || fail "$1 wants an interpreter"
+    ! readelf -dW "$1" | grep -q NEEDED || fail "$1 needs shared libraries"
+    readelf -hW "$1" | grep -q 'Type:.*DYN' || fail "$1 is not position independent"
+    ! readelf -SW "$1" | grep -q '\.symtab' || fail "$1 is not stripped"
+    size=$(wc -c <"$1")
+    [ "$size" -le "$largest" ] || fail "$1 has $size bytes, more than $largest"
+}
+
+case $mode in
+auto | rustup | debian) ;;
+*) fail "ROCKER_TOOLCHAIN is '$mode', not auto, rustup or debian" ;;
+esac
+if [ "$mode" != debian ] && prepare_rustup; then
+    way=rustup
+elif [ "$mode" != rustup ] && prepare_debian; then
+    way=debian
+elif [ "$mode" = auto ] && install_rustup && prepare_rustup; then
+    way=rustup
+else
+    fail "no way to build: wanted is Rust $oldest or newer with the target $target ($mode)"
+fi
+build_$way
+check "$built"
+mkdir -p "$(dirname "$output")"
+cp "$built" "$output.new"
+mv "$output.new" "$output"
+echo "$output: $size bytes, static, by the $way way"
