@@ -6,6 +6,8 @@
 #   debian  the packages rustc-web, cargo-web, rust-web-src and musl-tools; std is built along
 # and where a distribution has neither, but packages rustup, rustup is installed and used.
 # ROCKER_TOOLCHAIN=rustup|debian takes that way or fails. ROCKER_OUTPUT names another file to make.
+# With --cargo it builds nothing: it makes a cargo ready, with rustfmt and clippy, and says the
+# directory that it is in.
 #
 # Same source and same toolchain give the same bytes, wherever the source lies.
 set -eu
@@ -20,10 +22,20 @@ oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 say() { echo "build-static.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
+case ${1:-} in
+'' | --cargo) purpose=${1:-} ;;
+*) fail "unknown option '$1'" ;;
+esac
+case $mode in
+auto | rustup | debian) ;;
+*) fail "ROCKER_TOOLCHAIN is '$mode', not auto, rustup or debian" ;;
+esac
+
 # Only what is set below may reach the compiler: anything else would change the bytes.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER
 export CARGO_INCREMENTAL=0
-[ -d "${HOME:-/root}/.cargo/bin" ] && PATH="${HOME:-/root}/.cargo/bin:$PATH"
+export HOME="${HOME:-/root}"
+[ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
 
 # Succeeds when the rustc "$1" is not older than Cargo.toml wants.
 is_new_enough() {
@@ -31,18 +43,25 @@ is_new_enough() {
     [ "$(printf '%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ]
 }
 
-has_musl() {
+# Succeeds when the toolchain in PATH has what the purpose needs.
+is_complete() {
+    if [ "$purpose" = --cargo ]; then
+        cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
+        return
+    fi
     libraries=$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$target/lib
     ls "$libraries"/libstd-*.rlib "$libraries"/self-contained/rcrt1.o >/dev/null 2>&1
 }
 
-# Makes the musl target available in the toolchain in PATH, or fails.
+# Completes the toolchain in PATH, or fails.
 prepare_rustup() {
     command -v cargo >/dev/null && is_new_enough rustc || return 1
-    has_musl && return 0
+    is_complete && return 0
     command -v rustup >/dev/null || return 1
-    say "adding $target to the toolchain"
-    timeout 120 rustup target add "$target" >&2 && has_musl
+    parts="target add $target"
+    [ -z "$purpose" ] || parts="component add rustfmt clippy"
+    say "completing the toolchain: rustup $parts"
+    timeout 120 rustup $parts >&2 && is_complete
 }
 
 is_packaged() { apt-cache show "$1" 2>/dev/null | grep -q '^Package:'; }
@@ -50,8 +69,13 @@ is_packaged() { apt-cache show "$1" 2>/dev/null | grep -q '^Package:'; }
 prepare_debian() {
     [ "$(id -u)" -ne 0 ] || is_packaged rustc-web || apt-get update -qq >&2 || :
     if ! [ -x /usr/bin/cargo ] && ! is_packaged rustc-web; then return 1; fi
-    ./packages.sh rustc-web cargo-web rust-web-src musl-tools gcc libc6-dev binutils ca-certificates &&
-        is_new_enough /usr/bin/rustc
+    packages="rustc-web cargo-web gcc libc6-dev binutils ca-certificates"
+    if [ "$purpose" = --cargo ]; then
+        packages="$packages rustfmt-web rust-web-clippy"
+    else
+        packages="$packages rust-web-src musl-tools"
+    fi
+    ./packages.sh $packages && is_new_enough /usr/bin/rustc
 }
 
 # The last resort, where the distribution (Ubuntu) packages rustup but no recent compiler.
@@ -112,10 +136,6 @@ check() {
     [ "$size" -le "$largest" ] || fail "$1 has $size bytes, more than $largest"
 }
 
-case $mode in
-auto | rustup | debian) ;;
-*) fail "ROCKER_TOOLCHAIN is '$mode', not auto, rustup or debian" ;;
-esac
 if [ "$mode" != debian ] && prepare_rustup; then
     way=rustup
 elif [ "$mode" != rustup ] && prepare_debian; then
@@ -124,6 +144,10 @@ elif [ "$mode" = auto ] && install_rustup && prepare_rustup; then
     way=rustup
 else
     fail "no way to build: wanted is Rust $oldest or newer with the target $target ($mode)"
+fi
+if [ "$purpose" = --cargo ]; then
+    [ "$way" = debian ] && echo /usr/bin || dirname "$(command -v cargo)"
+    exit
 fi
 build_$way
 check "$built"
