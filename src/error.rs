@@ -1,7 +1,9 @@
 //! The one error type, the context that is added to it on its way up, and warnings.
 
-use crate::sys::Errno;
-use std::fmt::{self, Display};
+use crate::sys::{self, Errno};
+use std::fmt::{self, Display, Write};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 /// What a function of rocker gives when it can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -92,11 +94,62 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
-/// Tells the user of something that does not stop the command.
+/// Set once at the start, where `--debug` or `RUST_LOG` asks for the steps to be shown.
+static VERBOSE: OnceLock<()> = OnceLock::new();
+
+/// From here on `debug` shows what it is given.
+pub fn show_debug() {
+    let _ = VERBOSE.set(());
+}
+
+/// Shows a step on stderr for those who asked for it. Nothing is formatted for others.
+pub fn debug(what: impl Display) {
+    if VERBOSE.get().is_some() {
+        say("debug: ", &what);
+    }
+}
+
+/// Shows on stderr what works, but not as it was asked for.
 pub fn warn(what: impl Display) {
-    use std::io::Write;
-    // One write, so that lines of several processes do not mix; nobody to tell if it fails.
-    let _ = std::io::stderr().write_all(format!("rocker: warning: {what}\n").as_bytes());
+    say("warning: ", &what);
+}
+
+/// Shows an error on stderr, and its remedy on a line of its own.
+pub fn report(error: &Error) {
+    say("", error);
+    if let Some(hint) = &error.hint {
+        write_stderr(&format!("hint: {}\n", escape(hint)));
+    }
+}
+
+fn say(kind: &str, what: &dyn Display) {
+    write_stderr(&format!("rocker: {kind}{}\n", escape(&what.to_string())));
+}
+
+/// Writes to stderr in one piece; a closed one is nobody's loss.
+pub fn write_stderr(text: &str) {
+    let _ = sys::io::write_all(std::io::stderr().as_fd(), text.as_bytes());
+}
+
+/// The text with everything visible that a terminal would obey: control characters, escapes,
+/// and the marks that change the direction of writing.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        let _ = match character {
+            '\n' => escaped.write_str("\\n"),
+            '\r' => escaped.write_str("\\r"),
+            '\t' => escaped.write_str("\\t"),
+            '\0'..='\x1f' | '\x7f' => write!(escaped, "\\x{:02x}", character as u32),
+            '\u{80}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' => write!(escaped, "\\u{{{:x}}}", character as u32),
+            _ => escaped.write_char(character),
+        };
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -117,5 +170,11 @@ mod tests {
         let error = Err::<(), _>(Error::new("x").code(ENGINE).hint("y")).context("run");
         let error = error.unwrap_err();
         assert_eq!((error.code, error.hint.as_deref()), (ENGINE, Some("y")));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_all_else_is_kept() {
+        assert_eq!(escape("a\x1b[31m\n\u{9b}\u{202e}\x7f"), "a\\x1b[31m\\n\\u{9b}\\u{202e}\\x7f");
+        assert_eq!(escape("größe 容器 …"), "größe 容器 …");
     }
 }

@@ -12,6 +12,8 @@ pub mod io;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod signal;
+pub mod time;
 pub mod tty;
 pub mod xattr;
 

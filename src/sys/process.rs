@@ -184,6 +184,13 @@ pub fn setsid() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process acts as root.
+pub fn is_root() -> bool {
+    // SAFETY: no memory is passed.
+    let uid = unsafe { syscall!(Sysno::geteuid) };
+    uid == Ok(0)
+}
+
 /// Sets the file mode mask.
 pub fn umask(mask: u32) {
     // SAFETY: no memory is passed; the call cannot fail.

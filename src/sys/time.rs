@@ -1,0 +1,66 @@
+//! The local time of an instant, by the C library: `TZ`, else `/etc/localtime`.
+
+/// An instant as a clock on the wall shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Local {
+    pub year: i32,
+    /// 1 to 12.
+    pub month: u32,
+    /// 1 to 31.
+    pub day: u32,
+    pub hour: u32,
+    pub minute: u32,
+    pub second: u32,
+    /// How far this zone is ahead of UTC.
+    pub offset_seconds: i64,
+    /// The short name of the zone; empty where it is unknown or not readable.
+    pub zone: String,
+}
+
+/// The local time of an instant, in seconds since the epoch; `None` for a year out of range.
+pub fn local(seconds: i64) -> Option<Local> {
+    let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid for the call, there is one thread, and the result is read
+    // only when the call says that it was filled. `tm_zone` is null or a C string of the C
+    // library that stays until the zone is read again, which is not before it was copied.
+    let (parts, zone) = unsafe {
+        if libc::localtime_r(&raw const seconds, parts.as_mut_ptr()).is_null() {
+            return None;
+        }
+        let parts = parts.assume_init();
+        let zone = match parts.tm_zone.is_null() {
+            true => String::new(),
+            false => std::ffi::CStr::from_ptr(parts.tm_zone).to_str().unwrap_or("").to_string(),
+        };
+        (parts, zone)
+    };
+    Some(Local {
+        year: parts.tm_year.checked_add(1900)?,
+        month: parts.tm_mon as u32 + 1,
+        day: parts.tm_mday as u32,
+        hour: parts.tm_hour as u32,
+        minute: parts.tm_min as u32,
+        second: parts.tm_sec as u32,
+        offset_seconds: parts.tm_gmtoff,
+        zone,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_time_and_its_offset_name_the_instant() {
+        let local = local(1_768_381_637).expect("2026 is in range");
+        let of_day = i64::from(local.hour * 3600 + local.minute * 60 + local.second);
+        let utc_of_day = 1_768_381_637 % 86_400;
+        assert_eq!((of_day - local.offset_seconds).rem_euclid(86_400), utc_of_day);
+        assert_eq!(local.year, 2026);
+    }
+
+    #[test]
+    fn a_year_out_of_range_is_none() {
+        assert_eq!(local(i64::MAX), None);
+    }
+}
