@@ -1,4 +1,28 @@
 //! The engine: records, the order of steps, logs, teardown.
+//!
+//! A container is a directory named by its id. A process of rocker's own, its keeper, starts it,
+//! holds its output and stays until it ends; commands talk to the keeper through a socket.
 
+pub mod attach;
+pub mod commit;
+pub mod exec;
+pub mod keeper;
+pub mod lifecycle;
+pub mod log;
+pub mod logs;
 pub mod options;
+pub mod protocol;
 pub mod record;
+pub mod relay;
+pub mod spec;
+pub mod state;
+pub mod store;
+pub mod streams;
+
+pub use attach::{attach, wait};
+pub use commit::{CommitChanges, commit, image_config, remove_image};
+pub use exec::exec;
+pub use lifecycle::{create, kill, remove, restart, run, start, stop};
+pub use logs::{Stream, logs};
+pub use state::{find, list};
+pub use store::Engine;

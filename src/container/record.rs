@@ -18,6 +18,8 @@ pub struct Record {
     pub image_id: String,
     /// Digests of the layers, lowest first.
     pub layers: Vec<String>,
+    /// Bytes of each of them.
+    pub layer_sizes: Vec<u64>,
     /// Seconds since the epoch.
     pub created: i64,
     /// Entry point and arguments together. A single word with blanks is split when it starts.
@@ -129,6 +131,8 @@ pub struct State {
     pub pid_start: u64,
     pub keeper: u32,
     pub keeper_start: u64,
+    /// Absolute paths of its control groups, while it runs.
+    pub cgroups: Vec<String>,
     /// From `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
     /// Nanoseconds since the epoch; 0 when it never started or has not ended.
@@ -140,4 +144,34 @@ pub struct State {
     pub error: String,
     /// `stop` has been asked for: the end counts as stopped.
     pub stopping: bool,
+}
+
+impl State {
+    /// The state of nothing.
+    pub fn empty() -> Self {
+        Self {
+            pid: 0,
+            id: String::new(),
+            name: String::new(),
+            command: String::new(),
+            created_time: String::new(),
+            status: Status::Created,
+            volume: Vec::new(),
+            port_mapping: Vec::new(),
+            network: String::new(),
+            image_name: String::new(),
+            created: 0,
+            pid_start: 0,
+            keeper: 0,
+            keeper_start: 0,
+            cgroups: Vec::new(),
+            boot_id: String::new(),
+            started: 0,
+            finished: 0,
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            stopping: false,
+        }
+    }
 }

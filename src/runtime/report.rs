@@ -35,14 +35,21 @@ pub fn send_terminal(socket: BorrowedFd<'_>, master: &OwnedFd) -> crate::sys::Re
 
 /// Sends an error, whole: the parent reports it as its own.
 pub fn send_error(socket: BorrowedFd<'_>, error: &Error, overlay: bool) {
-    let mut bytes = vec![if overlay { OVERLAY } else { ERROR }, error.code];
+    let mut bytes = vec![if overlay { OVERLAY } else { ERROR }];
+    bytes.extend(encode_error(error));
+    bytes.truncate(LIMIT);
+    // Nobody is left to tell when this does not work.
+    let _ = io::send(socket, &bytes, None);
+}
+
+/// An error as bytes: code, errno, message, a NUL, hint.
+pub fn encode_error(error: &Error) -> Vec<u8> {
+    let mut bytes = vec![error.code];
     bytes.extend(error.errno.map_or(0, Errno::into_raw).to_le_bytes());
     bytes.extend(error.message.bytes().filter(|byte| *byte != 0));
     bytes.push(0);
     bytes.extend(error.hint.as_deref().unwrap_or_default().bytes());
-    bytes.truncate(LIMIT);
-    // Nobody is left to tell when this does not work.
-    let _ = io::send(socket, &bytes, None);
+    bytes
 }
 
 /// Waits for the next message of the child.
@@ -56,13 +63,14 @@ pub fn receive(socket: BorrowedFd<'_>) -> crate::sys::Result<Message> {
     Ok(match (&buffer[..length], file) {
         ([], _) => Message::Executed,
         ([TERMINAL], Some(master)) => Message::Terminal(master),
-        ([ERROR, rest @ ..], _) => Message::Failed(read_error(rest)),
-        ([OVERLAY, rest @ ..], _) => Message::NoOverlay(read_error(rest)),
+        ([ERROR, rest @ ..], _) => Message::Failed(decode_error(rest)),
+        ([OVERLAY, rest @ ..], _) => Message::NoOverlay(decode_error(rest)),
         _ => Message::Failed(Error::new("the new process sent nonsense")),
     })
 }
 
-fn read_error(bytes: &[u8]) -> Error {
+/// The error in what `encode_error` made.
+pub fn decode_error(bytes: &[u8]) -> Error {
     let (code, errno, text) = match bytes {
         [code, a, b, c, d, text @ ..] => (*code, i32::from_le_bytes([*a, *b, *c, *d]), text),
         _ => return Error::new("the new process sent half an error"),

@@ -128,6 +128,8 @@ pub enum Lock {
     Exclusive,
     /// Gives `EWOULDBLOCK` where somebody else has it.
     TryExclusive,
+    /// Lets go, for every process that shares the open file.
+    Unlock,
 }
 
 /// Locks an open file or directory; the lock ends with the last copy of the descriptor.
@@ -136,6 +138,7 @@ pub fn lock(file: BorrowedFd<'_>, lock: Lock) -> Result<()> {
         Lock::Shared => libc::LOCK_SH,
         Lock::Exclusive => libc::LOCK_EX,
         Lock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Lock::Unlock => libc::LOCK_UN,
     };
     // SAFETY: no memory is passed.
     retry(|| unsafe { syscall!(Sysno::flock, file.as_raw_fd(), operation) })?;
@@ -245,6 +248,20 @@ impl Dir {
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<File> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         openat(self.raw(), name.as_ref(), flags, mode).map(File::from)
+    }
+
+    /// Writes a small file as a whole, in place: those who have it mounted see the new content.
+    pub fn overwrite(&self, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> Result<()> {
+        use std::io::Write;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+        let mut file = File::from(openat(self.raw(), name.as_ref(), flags, mode)?);
+        file.write_all(content).map_err(errno)
+    }
+
+    /// Opens a file to write at its end; makes it where it is missing.
+    pub fn append(&self, name: impl AsRef<OsStr>) -> Result<File> {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
+        openat(self.raw(), name.as_ref(), flags, 0o600).map(File::from)
     }
 
     /// Makes a directory. `EEXIST` where it was.

@@ -196,6 +196,17 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], file: Option<BorrowedFd<'_>>) 
     Ok(())
 }
 
+/// Sends one message, or `EAGAIN` where it would have to wait.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: the kernel reads at most the length of the slice.
+    retry(|| unsafe {
+        let (raw, pointer, length) = (socket.as_raw_fd(), bytes.as_ptr(), bytes.len());
+        syscall!(Sysno::sendto, raw, pointer, length, flags, 0, 0)
+    })?;
+    Ok(())
+}
+
 /// Receives one message into the buffer, and a descriptor where one came along.
 /// A length of 0 means that the other end is gone.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
@@ -248,6 +259,18 @@ impl SignalSet {
         }
         Self(bits)
     };
+}
+
+impl SignalSet {
+    /// The set of these signals.
+    pub fn of(signals: &[i32]) -> Self {
+        Self(signals.iter().fold(0, |bits, signal| bits | 1 << (signal - 1)))
+    }
+
+    /// This set but for these signals.
+    pub fn without(self, signals: &[i32]) -> Self {
+        Self(self.0 & !Self::of(signals).0)
+    }
 }
 
 /// Holds back exactly these signals; they wait until they are read or let through.

@@ -5,7 +5,7 @@
 use super::fs::owned;
 use super::{Errno, Result, abi, retry};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use syscalls::{Sysno, syscall};
@@ -367,6 +367,31 @@ pub fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     // SAFETY: the kernel reads one structure.
     unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
     Ok(())
+}
+
+/// Cuts this process, a fresh copy, loose from its caller: a session of its own, `/` as its
+/// directory, /dev/null as its standard descriptors, and nothing else open but `keep`.
+///
+/// Only for the entry of `clone_into`: the descriptors that the parent's code owns are closed
+/// here, which is sound because that code never runs again in this process.
+pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    setsid()?;
+    chdir(c"/")?;
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.into_iter().chain([u32::MAX]) {
+        if last > first {
+            let last = if last == u32::MAX { last } else { last - 1 };
+            // SAFETY: see above; no owner of any of them is reachable in this process.
+            unsafe { syscall!(Sysno::close_range, first, last, 0) }?;
+        }
+        first = last.wrapping_add(1);
+    }
+    let (path, flags) = (c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC);
+    // SAFETY: the path is a constant.
+    let null = owned(unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), flags, 0) }?);
+    (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
 }
 
 /// Gives the pages of the program's code back to the page cache; they are read again on use.

@@ -1,0 +1,75 @@
+//! Connects to the keeper of a container that runs already.
+
+use super::lifecycle::not_running;
+use super::options::{AttachOptions, Ran};
+use super::protocol::{CHUNK, FromClient, FromKeeper};
+use super::record::Status;
+use super::relay::{self, Left, Relay};
+use super::state::{SOCKET, current};
+use super::store::{Container, Engine, no_such_container};
+use crate::error::{Context, Error, Result};
+use crate::sys::{Errno, io, process};
+use std::os::fd::{AsFd, OwnedFd};
+
+fn connect(container: &Container, output: bool) -> Result<OwnedFd> {
+    // A name below the working directory fits into a socket address, however deep it lies.
+    let what = || format!("connect to the keeper of container {}", container.id);
+    process::fchdir(container.dir.as_fd()).context(what())?;
+    let socket = io::connect(SOCKET).context(what())?;
+    io::send(socket.as_fd(), &FromClient::Hello { output }.encode(), None).context(what())?;
+    Ok(socket)
+}
+
+/// Shows the output of a running container from now on, and gives it the caller's input.
+pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran> {
+    let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
+    let container = engine.resolve(name)?;
+    let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
+    if state.status != Status::Running {
+        return Err(not_running(name));
+    }
+    let record = container.record()?;
+    let relay = Relay {
+        socket: connect(&container, true)?,
+        stdin: options.interactive && record.interactive,
+        terminal: record.tty,
+        detach_keys: keys,
+        signals: !options.no_signal_proxy,
+    };
+    Ok(match relay::run(relay)? {
+        Left::Exited(code) => Ran::Ended(code),
+        Left::Detached => Ran::Detached(container.id),
+    })
+}
+
+/// Waits until a container does not run, and gives its exit code.
+pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
+    let container = engine.resolve(name)?;
+    let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
+    if state.status != Status::Running {
+        return Ok(state.exit_code);
+    }
+    match connect(&container, false) {
+        Ok(socket) => hear_end(&socket),
+        // It has ended between the look and the call.
+        Err(error) if matches!(error.errno, Some(Errno::ECONNREFUSED | Errno::ENOENT)) => {
+            match current(engine, &container)? {
+                Some(state) => Ok(state.exit_code),
+                None => Err(no_such_container(name)),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn hear_end(socket: &OwnedFd) -> Result<u8> {
+    let mut buffer = vec![0; CHUNK + 1];
+    loop {
+        let (length, _) = io::receive(socket.as_fd(), &mut buffer).context("hear the keeper")?;
+        match FromKeeper::decode(&buffer[..length]) {
+            Some(FromKeeper::Exited(code)) => return Ok(code),
+            Some(_) => {}
+            None => return Err(Error::new("the keeper of the container has gone")),
+        }
+    }
+}

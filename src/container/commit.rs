@@ -1,0 +1,98 @@
+//! Makes an image of what a container changed, and removes images that containers may still use.
+
+use super::record::Record;
+use super::store::Engine;
+use crate::error::{Context, Result};
+use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
+use std::collections::BTreeSet;
+
+/// What goes into the new image besides the files.
+#[derive(Debug, Clone, Default)]
+pub struct CommitChanges {
+    pub config: ImageConfig,
+    pub message: String,
+    pub author: String,
+}
+
+/// What the programs of an image made from this container start with, unless it is changed.
+pub fn image_config(engine: &Engine, name: &str) -> Result<ImageConfig> {
+    let record = engine.resolve(name)?.record()?;
+    let original = engine.images.find(&record.image).ok();
+    let original = original.filter(|image| image.id == record.image_id).map(|image| image.config);
+    let config = original.unwrap_or_default();
+    // What was given when the container was made stays; what its start added does not.
+    let added = |entry: &&String| {
+        ["HOSTNAME=", "TERM="].iter().any(|key| entry.starts_with(key))
+            && !config.env.contains(entry)
+    };
+    Ok(ImageConfig {
+        env: record.env.iter().filter(|entry| !added(entry)).cloned().collect(),
+        working_dir: if record.workdir == "/" { config.working_dir } else { record.workdir },
+        user: record.user,
+        labels: record.labels,
+        ..config
+    })
+}
+
+/// Makes an image of a container's image and its changes. The cost is that of the changes.
+pub fn commit(
+    engine: &Engine,
+    name: &str,
+    reference: &Reference,
+    changes: CommitChanges,
+) -> Result<Image> {
+    engine.images.sweep()?;
+    let container = engine.resolve(name)?;
+    let _hold = engine.images.hold()?;
+    let record = container.record()?;
+    let flatten = record.layer_mode == "copy";
+    let tree = container.dir.dir(if flatten { "rootfs" } else { "upper" });
+    let tree = tree.context(format_args!("open the files of container {}", container.id))?;
+    let change = Commit {
+        reference: reference.clone(),
+        config: changes.config,
+        comment: changes.message,
+        author: changes.author,
+        flatten,
+    };
+    engine.images.commit(&layers(&record), &tree, change)
+}
+
+fn layers(record: &Record) -> Vec<LayerInfo> {
+    let sizes = record.layer_sizes.iter().copied().chain(std::iter::repeat(0));
+    let pairs = record.layers.iter().zip(sizes);
+    pairs.map(|(digest, size)| LayerInfo { digest: digest.clone(), size }).collect()
+}
+
+/// The layers that containers use. Damaged records are passed over: their containers cannot run.
+fn in_use(engine: &Engine) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for id in engine.ids()? {
+        if let Some(container) = engine.open_id(&id)? {
+            records.extend(container.record());
+        }
+    }
+    Ok(records)
+}
+
+fn digests(records: &[Record]) -> BTreeSet<String> {
+    records.iter().flat_map(|record| record.layers.iter().cloned()).collect()
+}
+
+/// Removes the layers that neither an image nor a container uses.
+pub fn collect(engine: &Engine) -> Result<()> {
+    engine.images.collect(&digests(&in_use(engine)?))
+}
+
+/// Removes an image's name, or by id the image; layers stay as long as a container uses them.
+pub fn remove_image(engine: &Engine, name: &str, force: bool) -> Result<image::Removed> {
+    super::state::sweep(engine)?;
+    let records = in_use(engine)?;
+    let image = engine.images.find(name)?;
+    let users: Vec<String> = records
+        .iter()
+        .filter(|record| record.image_id == image.id)
+        .map(|record| record.name.clone())
+        .collect();
+    engine.images.remove(name, &digests(&records), &users, force)
+}

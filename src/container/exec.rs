@@ -1,0 +1,189 @@
+//! Runs a further program in a container that runs, and shows its output until it ends.
+
+use super::lifecycle::not_running;
+use super::options::{ExecOptions, Ran};
+use super::protocol::CHUNK;
+use super::record::Status;
+use super::relay::{self, RawMode};
+use super::spec::{self, add_variable};
+use super::state::current;
+use super::store::{Engine, no_such_container};
+use super::streams::Streams;
+use crate::cgroups;
+use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
+use crate::runtime::create::Setup;
+use crate::runtime::state as processes;
+use crate::runtime::{self, Process, Program, Stdio};
+use crate::sys::process::Namespaces;
+use crate::sys::{Errno, io, process};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Runs a program in a container. It ends with this command, unless it was asked to be detached.
+pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
+    let container = engine.resolve(name)?;
+    let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
+    let pidfd = match state.status {
+        Status::Running => processes::open(state.pid, state.pid_start)?,
+        _ => None,
+    };
+    let pidfd = pidfd.ok_or_else(|| not_running(name))?;
+    let record = container.record()?;
+    let mut env = record.env.clone();
+    if options.tty {
+        add_variable(
+            &mut env,
+            &format!("TERM={}", std::env::var("TERM").unwrap_or("xterm".into())),
+        )?;
+    }
+    options.env.iter().try_for_each(|entry| add_variable(&mut env, entry))?;
+    let program = Program {
+        args: options.words.clone(),
+        env,
+        user: options.user.clone().unwrap_or_else(|| record.user.clone()),
+        workdir: options.workdir.clone().unwrap_or_else(|| record.workdir.clone()),
+        ..spec::program(&record)
+    };
+    if !program.workdir.starts_with('/') {
+        let what = format!("working directory {:?}: is not an absolute path", program.workdir);
+        return Err(Error::new(what).code(ENGINE));
+    }
+    let group = cgroups::open(&state.cgroups)?;
+    let namespaces = spec::namespaces(&record).and(Namespaces::CGROUP);
+    let outer = |error: Error| if error.code == FAILURE { error.code(ENGINE) } else { error };
+    if options.tty && !relay::stdin_is_terminal() && !options.detach {
+        warn("standard input is no terminal: the program has one, but its keys are not yours");
+    }
+    let (stdio, streams) = stdio(&options).map_err(outer)?;
+    let process =
+        runtime::exec(pidfd.as_fd(), &group, namespaces, &program, stdio).map_err(outer)?;
+    let terminal = match process.executed().map_err(outer)? {
+        Setup::Running(terminal) => terminal,
+        Setup::NoOverlay(error) => return Err(outer(error)),
+    };
+    let streams = match (streams, terminal) {
+        (_, Some(master)) => Streams::terminal(master).context("prepare the terminal")?,
+        (Some(streams), None) => streams,
+        (None, None) => return Ok(Ran::Detached(container.id)),
+    };
+    let input = options.interactive || options.tty;
+    Relay { process, streams, input, terminal: options.tty }.run()
+}
+
+/// Pipes or a terminal for the program, and our ends of the pipes.
+fn stdio(options: &ExecOptions) -> Result<(Stdio, Option<Streams>)> {
+    if options.detach {
+        return Ok((Stdio::Null, None));
+    }
+    if options.tty {
+        return Ok((Stdio::Terminal(relay::terminal_size()), None));
+    }
+    let pipe = || io::pipe().context("make a pipe");
+    let (stdin, (out, stdout), (err, stderr)) =
+        (options.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
+    let (theirs, ours) = stdin.unzip();
+    let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
+    Ok((Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams)))
+}
+
+/// Relays between the caller and the program, without a keeper in between.
+struct Relay {
+    process: Process,
+    streams: Streams,
+    /// Whether the caller's input is still to be read.
+    input: bool,
+    terminal: bool,
+}
+
+impl Relay {
+    fn run(mut self) -> Result<Ran> {
+        let set = relay::caught(true);
+        io::block_signals(set).context("block the signals")?;
+        let signals = io::signal_fd(set).context("watch the signals")?;
+        let _raw = (self.terminal && self.input).then(RawMode::enter);
+        let mut buffer = Box::new([0; CHUNK]);
+        while !self.step(&signals, &mut buffer)? {}
+        let exit =
+            process::wait(self.process.child.pidfd.as_fd()).context("wait for the program")?;
+        for index in 0..2 {
+            while self.pass_output(index, &mut buffer)? {}
+        }
+        Ok(Ran::Ended(exit.code()))
+    }
+
+    /// Waits for something to happen and deals with it. True when the program has ended.
+    fn step(&mut self, signals: &OwnedFd, buffer: &mut [u8; CHUNK]) -> Result<bool> {
+        let stdin = std::io::stdin();
+        let reading = self.input && !self.streams.is_full();
+        let outputs = self.streams.outputs.each_ref();
+        let outputs = outputs.map(|output| {
+            output.as_ref().map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd()))
+        });
+        let mut list = [
+            io::Poll::readable(self.process.child.pidfd.as_fd()),
+            io::Poll::readable(signals.as_fd()),
+            io::Poll::on(stdin.as_fd(), reading, false),
+            self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
+            outputs[0],
+            outputs[1],
+        ];
+        io::poll(&mut list, -1).context("wait for the program")?;
+        let ready = list.map(|entry| entry.ready());
+        if ready[1] {
+            self.take_signals(signals);
+        }
+        if ready[3] {
+            self.streams.write_input();
+        }
+        if ready[2] {
+            self.read_input(&stdin, buffer)?;
+        }
+        for index in 0..2 {
+            if ready[4 + index] {
+                self.pass_output(index, buffer)?;
+            }
+        }
+        Ok(ready[0])
+    }
+
+    fn take_signals(&mut self, signals: &OwnedFd) {
+        while let Some(signal) = io::next_signal(signals.as_fd()) {
+            match signal == libc::SIGWINCH as u32 {
+                true => self.streams.resize(relay::terminal_size()),
+                // It may have ended just now.
+                false => drop(process::send_signal(self.process.child.pidfd.as_fd(), signal)),
+            }
+        }
+    }
+
+    fn read_input(&mut self, stdin: &std::io::Stdin, buffer: &mut [u8; CHUNK]) -> Result<()> {
+        match io::read(stdin.as_fd(), buffer) {
+            Ok(0) | Err(Errno::EIO) => {
+                self.input = false;
+                self.streams.end_input();
+            }
+            Ok(length) => self.streams.give(&buffer[..length]),
+            Err(Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno).context("read standard input"),
+        }
+        Ok(())
+    }
+
+    /// Passes one chunk on; false when there is none.
+    fn pass_output(&mut self, index: usize, buffer: &mut [u8; CHUNK]) -> Result<bool> {
+        let Some(length @ 1..) = self.streams.read(index, buffer) else { return Ok(false) };
+        let bytes = &buffer[..length];
+        let written = match index {
+            0 => io::write_all(std::io::stdout().as_fd(), bytes),
+            _ => io::write_all(std::io::stderr().as_fd(), bytes),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            // Nobody reads: the program is told in its turn.
+            Err(Errno::EPIPE) => {
+                self.streams.outputs[index] = None;
+                Ok(false)
+            }
+            Err(errno) => Err(errno).context("write the output"),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The process that stays beside a container: it starts it, keeps its output, takes part in
+//! attaching, records its end and cleans up. It outlives the command that made it.
+
+use super::log::Writer;
+use super::protocol::{CHUNK, FromClient, FromKeeper};
+use super::record::{Record, State, Status};
+use super::state::{SOCKET, clean_up, erase, now};
+use super::store::{Container, Engine, MOUNT_POINT, boot_id};
+use super::streams::{Client, Streams};
+use super::{spec, state};
+use crate::cgroups::{self, Group, Host};
+use crate::error::{Context, ENGINE, Error, FAILURE, Result};
+use crate::runtime::create::Setup;
+use crate::runtime::state::start_time;
+use crate::runtime::{self, Process, Stdio};
+use crate::sys::process::{Child, Exit, Namespaces};
+use crate::sys::{io, process, tty};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a keeper is given.
+pub struct Order {
+    pub root_path: PathBuf,
+    pub run_path: PathBuf,
+    /// Open and locked; the keeper unlocks it when the container runs.
+    pub container: Container,
+    pub record: Record,
+    pub state: State,
+    /// Whether the command that made the keeper shows the output.
+    pub attached: bool,
+    /// Whether the end of that command's input ends the program's.
+    pub owns_input: bool,
+    pub size: tty::Size,
+    /// Whether a container that cannot be started goes away: `run` made it just now.
+    pub remove_on_failure: bool,
+}
+
+/// Starts a keeper. The socket is the first client's.
+pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
+    let (near, far) = io::socket_pair().context("make a socket pair")?;
+    let child = process::clone_into(Namespaces::default(), None, (order, far), main);
+    Ok((child.context("start the keeper")?, near))
+}
+
+fn main((order, socket): (Order, OwnedFd)) -> Infallible {
+    let kept = [order.container.dir.as_fd(), socket.as_fd()];
+    // The caller's terminal, pipes and stray descriptors must not stay open for days.
+    let detached = process::detach(&kept).context("detach the keeper");
+    let mut client = Client::new(socket, order.attached, order.owns_input);
+    let ended = detached.and_then(|()| Keeper::start(order));
+    match ended {
+        Ok(mut keeper) => {
+            client.send(&FromKeeper::Started);
+            keeper.clients.push(client);
+            keeper.serve();
+            process::exit_now(0)
+        }
+        Err(error) => {
+            let error = if error.code == FAILURE { error.code(ENGINE) } else { error };
+            client.send(&FromKeeper::Failed(error));
+            process::exit_now(1)
+        }
+    }
+}
+
+struct Keeper {
+    engine: Engine,
+    container: Container,
+    record: Record,
+    state: State,
+    process: Process,
+    group: Group,
+    streams: Streams,
+    clients: Vec<Client>,
+    listener: Option<OwnedFd>,
+    signals: OwnedFd,
+    log: Writer,
+    /// When SIGKILL follows the stop signal that this keeper was asked for.
+    deadline: Option<Instant>,
+}
+
+impl Keeper {
+    /// Starts the container; on failure nothing of it is left.
+    fn start(order: Order) -> Result<Self> {
+        let signals = io::SignalSet::FORWARDABLE;
+        io::block_signals(signals).context("block the signals")?;
+        let signals = io::signal_fd(signals).context("watch the signals")?;
+        let engine = Engine::open(&order.root_path, &order.run_path)?;
+        let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
+        match bring_up(&engine, &container, &mut record, &mut state, size) {
+            Ok((process, group, streams)) => {
+                let log = Writer::new(container.dir.duplicate().context("open the container")?);
+                let listener = listen(&container);
+                container.unlock();
+                Ok(Self {
+                    engine,
+                    container,
+                    record,
+                    state,
+                    process,
+                    group,
+                    streams,
+                    clients: Vec::new(),
+                    listener,
+                    signals,
+                    log,
+                    deadline: None,
+                })
+            }
+            Err(error) => {
+                // The first error is the one to report; the next sweep repeats what fails here.
+                let _ = clean_up(&container, &state);
+                if remove_on_failure {
+                    let _ = erase(&engine, &container, &record.name);
+                } else {
+                    let error = error.to_string();
+                    let state =
+                        State { error, status: Status::Exited, cgroups: Vec::new(), ..state };
+                    let _ = container.write_state(&State { pid: 0, keeper: 0, ..state }, false);
+                }
+                container.unlock();
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves clients until the container has ended and everybody knows.
+    fn serve(&mut self) {
+        process::forget_code();
+        let mut buffer = [0; CHUNK + 1];
+        while !self.wait(&mut buffer) {}
+        let exit = process::wait(self.process.child.pidfd.as_fd());
+        self.drain(&mut buffer);
+        let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
+        self.record_end(code);
+        self.finish(code);
+    }
+
+    /// Waits for something to happen and deals with it. True when the first process has ended.
+    fn wait(&mut self, buffer: &mut [u8; CHUNK + 1]) -> bool {
+        let timeout = self.timeout();
+        let behind = self.clients.iter().any(Client::is_behind);
+        let mut list = vec![
+            io::Poll::readable(self.process.child.pidfd.as_fd()),
+            io::Poll::readable(self.signals.as_fd()),
+            self.listener.as_ref().map_or(io::Poll::nothing(), |l| io::Poll::readable(l.as_fd())),
+            self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
+        ];
+        for output in &self.streams.outputs {
+            // A client that is behind holds the output back, as a full pipe does.
+            let output = output.as_ref().filter(|_| !behind);
+            list.push(output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd())));
+        }
+        let full = self.streams.is_full();
+        for client in &self.clients {
+            list.push(io::Poll::on(client.socket.as_fd(), !full, client.is_behind()));
+        }
+        if io::poll(&mut list, timeout).is_err() {
+            return true;
+        }
+        let ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
+        drop(list);
+        if ready[1] {
+            self.take_signals();
+        }
+        if ready[3] {
+            self.streams.write_input();
+        }
+        for index in 0..2 {
+            if ready[4 + index] {
+                self.pass_output(index, buffer);
+            }
+        }
+        for (index, ready) in ready[6..].iter().enumerate() {
+            if *ready {
+                self.serve_client(index, buffer);
+            }
+        }
+        if ready[2] {
+            let socket = self.listener.as_ref().and_then(|l| io::accept(l.as_fd()).ok());
+            self.clients.extend(socket.map(|socket| Client::new(socket, false, false)));
+        }
+        self.forget_gone();
+        ready[0]
+    }
+
+    fn timeout(&mut self) -> i32 {
+        let Some(deadline) = self.deadline else { return -1 };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.deadline = None;
+            // It may have ended just now.
+            let _ = process::send_signal(self.process.child.pidfd.as_fd(), libc::SIGKILL as u32);
+            return -1;
+        }
+        i32::try_from(left.as_millis()).unwrap_or(i32::MAX).saturating_add(1)
+    }
+
+    /// A keeper that is told to end, as at the shutdown of the host, stops its container first.
+    fn take_signals(&mut self) {
+        while let Some(signal) = io::next_signal(self.signals.as_fd()) {
+            if signal == libc::SIGTERM as u32 && self.deadline.is_none() {
+                let pidfd = self.process.child.pidfd.as_fd();
+                let _ = process::send_signal(pidfd, self.record.stop_signal);
+                let seconds = u64::try_from(self.record.stop_timeout).unwrap_or(10);
+                self.deadline = Some(Instant::now() + Duration::from_secs(seconds));
+            }
+        }
+    }
+
+    /// Reads one chunk of output, logs it and hands it to the clients. False when there is none.
+    fn pass_output(&mut self, index: usize, buffer: &mut [u8; CHUNK + 1]) -> bool {
+        let Some((chunk, _)) = buffer.split_first_chunk_mut::<CHUNK>() else { return false };
+        let Some(length @ 1..) = self.streams.read(index, chunk) else { return false };
+        let bytes = &chunk[..length];
+        self.log.append(index as u32 + 1, bytes, now());
+        let message = match index {
+            0 => FromKeeper::Stdout(bytes),
+            _ => FromKeeper::Stderr(bytes),
+        };
+        for client in self.clients.iter_mut().filter(|client| client.output) {
+            client.send(&message);
+        }
+        true
+    }
+
+    fn serve_client(&mut self, index: usize, buffer: &mut [u8; CHUNK + 1]) {
+        let Self { clients, streams, process, .. } = self;
+        let client = &mut clients[index];
+        client.flush();
+        if streams.is_full() {
+            return;
+        }
+        client.receive(buffer, &mut |message| match message {
+            FromClient::Stdin(bytes) => streams.give(bytes),
+            FromClient::StdinEnd => streams.end_input(),
+            FromClient::Resize(size) => streams.resize(size),
+            FromClient::Signal(signal) => {
+                // It may have ended just now.
+                let _ = process::send_signal(process.child.pidfd.as_fd(), signal);
+            }
+            FromClient::Hello { .. } => {}
+        });
+    }
+
+    fn forget_gone(&mut self) {
+        if self.clients.iter().any(|client| client.gone && client.owns_input)
+            && !self.streams.terminal
+        {
+            self.streams.end_input();
+        }
+        self.clients.retain(|client| !client.gone);
+    }
+
+    /// Takes what the program wrote before it ended. Whatever held the pipes open has been killed
+    /// with it, so they end; what is there is bounded by what pipes hold.
+    fn drain(&mut self, buffer: &mut [u8; CHUNK + 1]) {
+        for index in 0..2 {
+            while self.pass_output(index, buffer) {}
+        }
+    }
+
+    /// Records the end, removes what only a running container needs, and, where that was asked
+    /// for, the container.
+    fn record_end(&mut self, code: u8) {
+        let oom_killed = self.record.limits.memory.is_some() && self.group.oom_killed();
+        let group = std::mem::take(&mut self.group);
+        let _ = group.destroy();
+        let _ = self.container.dir.unlink(SOCKET);
+        self.listener = None;
+        if self.container.lock().is_err() {
+            return;
+        }
+        // `stop` may have left its mark meanwhile.
+        let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
+        if self.record.auto_remove {
+            let _ = erase(&self.engine, &self.container, &self.record.name);
+            return;
+        }
+        let status = if stored.stopping { Status::Stopped } else { Status::Exited };
+        let ended = State {
+            status,
+            pid: 0,
+            keeper: 0,
+            cgroups: Vec::new(),
+            finished: now(),
+            exit_code: code,
+            oom_killed,
+            ..stored
+        };
+        // Where the disk is full the container still is shown as exited, from the kernel's facts.
+        let _ = self.container.write_state(&ended, true);
+        self.container.unlock();
+    }
+
+    /// Tells the clients, and waits a little for those that are slow.
+    fn finish(&mut self, code: u8) {
+        for client in &mut self.clients {
+            client.send(&FromKeeper::Exited(code));
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            self.clients.retain(|client| client.is_behind());
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            if self.clients.is_empty() || left == 0 {
+                return;
+            }
+            let mut list: Vec<_> = self
+                .clients
+                .iter()
+                .map(|client| io::Poll::writable(client.socket.as_fd()))
+                .collect();
+            let _ = io::poll(&mut list, left as i32);
+            drop(list);
+            self.clients.iter_mut().for_each(Client::flush);
+        }
+    }
+}
+
+/// A socket that other commands connect to; without one they can still stop the container.
+fn listen(container: &Container) -> Option<OwnedFd> {
+    // A name below the working directory fits into a socket address, however deep it lies.
+    process::fchdir(container.dir.as_fd()).ok()?;
+    let _ = container.dir.unlink(SOCKET);
+    let listener = io::listen(SOCKET).ok();
+    let _ = process::chdir(c"/");
+    listener
+}
+
+/// Makes the groups and the first process, and waits until the program runs.
+fn bring_up(
+    engine: &Engine,
+    container: &Container,
+    record: &mut Record,
+    state: &mut State,
+    size: tty::Size,
+) -> Result<(Process, Group, Streams)> {
+    loop {
+        let host = Host::read()?;
+        let group = cgroups::create(&host, &record.id, &record.limits)?;
+        match attempt(engine, container, record, state, (&host, &group), size) {
+            Ok((process, Ok(streams))) => return Ok((process, group, streams)),
+            Ok((_, Err(no_overlay))) => {
+                group.destroy()?;
+                copy_image(engine, container, record).map_err(|error| {
+                    error.hint(format!("the overlay was not possible either: {no_overlay}"))
+                })?;
+            }
+            Err(error) => {
+                // The first error is the one to report; the next sweep finds the group.
+                let _ = group.destroy();
+                return Err(error);
+            }
+        }
+    }
+}
+
+type Attempt = (Process, std::result::Result<Streams, Error>);
+
+fn attempt(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    state: &mut State,
+    (host, group): (&Host, &Group),
+    size: tty::Size,
+) -> Result<Attempt> {
+    let mut spec = spec::runtime_spec(engine, container, record)?;
+    spec.cgroup2 = host.hierarchies.iter().all(|h| h.version == cgroups::host::Version::V2);
+    engine.subdirectory(MOUNT_POINT)?;
+    let (stdio, pipes) = if record.tty {
+        (Stdio::Terminal(size), None)
+    } else {
+        let pipe = || io::pipe().context("make a pipe");
+        let (stdin, (out, stdout), (err, stderr)) =
+            (record.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
+        let (theirs, ours) = stdin.unzip();
+        let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
+        (Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams))
+    };
+    let process = runtime::create(&spec, group, stdio)?;
+    // It goes on by itself as soon as it is ready, while we write down who it is.
+    process.start()?;
+    let setup = note_running(container, state, group, &process).and_then(|()| process.executed());
+    match setup {
+        Ok(Setup::NoOverlay(error)) => Ok((process, Err(error))),
+        Ok(Setup::Running(terminal)) => {
+            let streams = match (pipes, terminal) {
+                (Some(streams), _) => streams,
+                (None, Some(master)) => {
+                    Streams::terminal(master).context("prepare the terminal")?
+                }
+                (None, None) => return Err(Error::new("the terminal did not arrive")),
+            };
+            Ok((process, Ok(streams)))
+        }
+        Err(error) => {
+            // Where it is the child's own error, it has ended already.
+            let _ = process::send_signal(process.child.pidfd.as_fd(), libc::SIGKILL as u32);
+            Err(error)
+        }
+    }
+}
+
+/// Writes down the processes of the container; from here on others can find and end them.
+fn note_running(
+    container: &Container,
+    state: &mut State,
+    group: &Group,
+    process: &Process,
+) -> Result<()> {
+    state.status = Status::Running;
+    state.boot_id = boot_id()?;
+    state.pid = process.child.pid;
+    // One that has ended already reports why; its start time does not matter any more.
+    state.pid_start = start_time(process.child.pid).unwrap_or(0);
+    state.keeper = process::id();
+    state.keeper_start = start_time(state.keeper)?;
+    state.cgroups = group.paths();
+    state.started = state::now();
+    container.write_state(state, false)
+}
+
+/// Copies the image for a container that cannot have an overlay; from then on it is that copy.
+fn copy_image(engine: &Engine, container: &Container, record: &mut Record) -> Result<()> {
+    let dir = match container.dir.mkdir("rootfs", 0o755) {
+        Ok(()) => container.dir.dir("rootfs"),
+        Err(errno) => Err(errno),
+    };
+    let dir = dir.context("make a directory for a copy of the image")?;
+    engine.images.materialize(&record.layers, &dir).context("copy the image")?;
+    record.layer_mode = "copy".to_owned();
+    container.write_record(record)
+}

@@ -1,0 +1,404 @@
+//! Makes, starts, stops and removes containers: the order of the steps, and what is undone.
+
+use super::keeper::{self, Order};
+use super::options::{AttachOptions, Options, Ran};
+use super::record::{Record, State, Status};
+use super::relay::{self, Left, Relay};
+use super::spec::{self, ETC_FILES};
+use super::state::{self, clean_up, erase, is_running, settle, sweep};
+use super::store::{self, Container, Engine, boot_id, random_id};
+use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
+use crate::image;
+use crate::runtime::state as processes;
+use crate::sys::fs::{self, Lock};
+use crate::sys::{Errno, io, process};
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Ends what a command could not end by asking.
+const KILL: u32 = libc::SIGKILL as u32;
+/// How long the kernel and a keeper may take to clean up after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A container that is being made in `tmp`: dropped, it goes again.
+struct Making<'a> {
+    engine: &'a Engine,
+    container: Option<Container>,
+    name: Option<String>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let Some(container) = &self.container else { return };
+        if let Some(name) = &self.name {
+            self.engine.drop_name(name, &container.id);
+        }
+        if let Ok(tmp) = self.engine.tmp() {
+            // What is left the next sweep removes.
+            let _ = image::remove_tree(&tmp, OsStr::new(&container.id));
+        }
+    }
+}
+
+/// Makes a container that does not run yet: its directory, locked, with record and state.
+fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Container, Record, State)> {
+    // Held until the record names the layers, so that nobody removes them meanwhile.
+    let _hold = engine.images.hold()?;
+    let (image, words) = spec::image_and_words(options)?;
+    let image = engine.images.find(image)?;
+    let tmp = engine.tmp()?;
+    let id = loop {
+        let id = random_id()?;
+        if engine.open_id(&id)?.is_none() {
+            match tmp.mkdir(&id, 0o700) {
+                Ok(()) => break id,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno).context("make the directory of the container"),
+            }
+        }
+    };
+    let dir = tmp.dir(&id).context("open the directory of the container")?;
+    let container = Container { id: id.clone(), dir, ephemeral };
+    let mut making = Making { engine, container: Some(container), name: None };
+    let Some(container) = &making.container else { return Err(Error::new("no container")) };
+    fs::lock(container.dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
+    let record = spec::record(options, &image, words, id)?;
+    let state = spec::first_state(&record);
+    fill(container, &record, &state)?;
+    engine.take_name(&record.name, &record.id, ephemeral)?;
+    making.name = Some(record.name.clone());
+    if !ephemeral {
+        let what = || "store the container";
+        container.dir.sync().context(what())?;
+        let containers = engine.containers()?;
+        tmp.rename_new(&record.id, &containers, &record.id).context(what())?;
+        containers.sync().context(what())?;
+    }
+    match making.container.take() {
+        Some(container) => Ok((container, record, state)),
+        None => Err(Error::new("no container")),
+    }
+}
+
+/// Puts everything into the directory of a new container.
+fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
+    let dir = &container.dir;
+    dir.mkdir("upper", 0o755).context("make the writable layer")?;
+    dir.mkdir("work", 0o700).context("make the writable layer")?;
+    write_etc(container, record)?;
+    if !container.ephemeral {
+        // So that `cat` finds it even when the container never writes.
+        dir.append(super::log::LOG).context("make the log")?;
+    }
+    let write = |name: &str, text: String, durable| -> Result<()> {
+        use std::io::Write;
+        let mut file = dir.create(name, 0o600).context(format_args!("write {name}"))?;
+        file.write_all(text.as_bytes()).map_err(fs::errno).context(format_args!("write {name}"))?;
+        match durable {
+            true => fs::sync(file.as_fd()).context(format_args!("write {name}")),
+            false => Ok(()),
+        }
+    };
+    let kept = !container.ephemeral;
+    write(store::STATE, miniserde::json::to_string(state) + "\n", kept)?;
+    write(store::RECORD, miniserde::json::to_string(record), kept)
+}
+
+/// Writes the files below /etc anew; what an earlier run changed in them is gone.
+fn write_etc(container: &Container, record: &Record) -> Result<()> {
+    for (name, content) in ETC_FILES.into_iter().zip(spec::etc_files(record)) {
+        container.dir.overwrite(name, &content, 0o644).context(format_args!("write {name}"))?;
+    }
+    Ok(())
+}
+
+/// Makes a container and leaves it at that. Gives its id.
+pub fn create(engine: &Engine, options: Options) -> Result<String> {
+    sweep(engine)?;
+    let cidfile = Cidfile::make(&options)?;
+    let (container, ..) = make(engine, &options, false)?;
+    cidfile.write(&container.id)?;
+    Ok(container.id)
+}
+
+/// The file that a new container's id is written into; gone again if there is no container.
+struct Cidfile(Option<(std::fs::File, String)>);
+
+impl Cidfile {
+    /// Takes the file before anything is made: an old one may name another container.
+    fn make(options: &Options) -> Result<Self> {
+        let Some(path) = &options.cidfile else { return Ok(Self(None)) };
+        let file = std::fs::File::create_new(path).map_err(fs::errno);
+        Ok(Self(Some((file.context(format_args!("make the cidfile {path}"))?, path.clone()))))
+    }
+
+    fn write(mut self, id: &str) -> Result<()> {
+        use std::io::Write;
+        let Some((mut file, path)) = self.0.take() else { return Ok(()) };
+        let written = file.write_all(id.as_bytes()).map_err(fs::errno);
+        written.context(format_args!("write the cidfile {path}"))
+    }
+}
+
+impl Drop for Cidfile {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.0 {
+            // It is ours and empty.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes a container and runs it: attached until it ends, or detached.
+pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
+    let mut options = options;
+    let on_terminal = relay::stdin_is_terminal();
+    if options.tty && !on_terminal && !options.detach {
+        warn("standard input is no terminal: the container has one, but its keys are not yours");
+    }
+    // A terminal is connected even unasked: a shell that reads nothing helps nobody.
+    let stdin = options.interactive || options.tty || on_terminal && !options.detach;
+    options.interactive = stdin;
+    let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
+    let cidfile = Cidfile::make(&options)?;
+    let (container, record, state) = make(engine, &options, options.rm)?;
+    let id = container.id.clone();
+    let tty = record.tty;
+    let order = Order {
+        root_path: engine.root_path.clone(),
+        run_path: engine.run_path.clone(),
+        container,
+        record,
+        state,
+        attached: !options.detach,
+        owns_input: !options.detach && stdin,
+        size: relay::terminal_size(),
+        remove_on_failure: true,
+    };
+    let (child, socket) = keeper::launch(order)?;
+    relay::wait_started(socket.as_fd()).inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))?;
+    cidfile.write(&id)?;
+    if let Some(path) = &options.pidfile {
+        write_pidfile(engine, &id, path)?;
+    }
+    if options.detach {
+        return Ok(Ran::Detached(id));
+    }
+    let relay = Relay {
+        socket,
+        stdin,
+        terminal: tty,
+        detach_keys: keys,
+        signals: !options.no_signal_proxy,
+    };
+    relay_to_end(relay, child, id)
+}
+
+fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {
+    match relay::run(relay)? {
+        Left::Detached => Ok(Ran::Detached(id)),
+        Left::Exited(code) => {
+            relay::bury_keeper(keeper.pidfd.as_fd());
+            Ok(Ran::Ended(code))
+        }
+    }
+}
+
+fn write_pidfile(engine: &Engine, id: &str, path: &str) -> Result<()> {
+    let pid = match engine.open_id(id)? {
+        Some(container) => container.stored_state()?.pid,
+        None => 0,
+    };
+    let written = std::fs::write(path, format!("{pid}\n")).map_err(fs::errno);
+    written.context(format_args!("write the pidfile {path}"))
+}
+
+/// Starts a container that does not run. One that runs is left as it is.
+pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran> {
+    sweep(engine)?;
+    let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
+    let container = engine.resolve(name)?;
+    container.lock()?;
+    let state = settle(engine, &container)?.ok_or_else(|| store::no_such_container(name))?;
+    if state.status == Status::Running {
+        container.unlock();
+        return match options.attach {
+            true => super::attach(engine, name, options),
+            false => Ok(Ran::Detached(container.id)),
+        };
+    }
+    let record = container.record()?;
+    write_etc(&container, &record)?;
+    // What a crash left of the log socket is in the way of the next one.
+    clean_up(&container, &state)?;
+    let (id, tty) = (container.id.clone(), record.tty);
+    let stdin = options.interactive && record.interactive;
+    let fresh =
+        State { stopping: false, oom_killed: false, exit_code: 0, error: String::new(), ..state };
+    let order = Order {
+        root_path: engine.root_path.clone(),
+        run_path: engine.run_path.clone(),
+        container,
+        record,
+        state: fresh,
+        attached: options.attach,
+        owns_input: options.attach && stdin,
+        size: relay::terminal_size(),
+        remove_on_failure: false,
+    };
+    let (child, socket) = keeper::launch(order)?;
+    relay::wait_started(socket.as_fd())
+        .inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))
+        .map_err(|error| if error.code == FAILURE { error.code(ENGINE) } else { error })?;
+    if !options.attach {
+        return Ok(Ran::Detached(id));
+    }
+    let signals = !options.no_signal_proxy;
+    relay_to_end(Relay { socket, stdin, terminal: tty, detach_keys: keys, signals }, child, id)
+}
+
+/// Stops a container: the stop signal, then after some seconds SIGKILL. Below zero waits for ever.
+/// Returns when nothing of it runs any more.
+pub fn stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
+    let container = engine.resolve(name)?;
+    container.lock()?;
+    let state = settle(engine, &container)?;
+    let Some(state) = state.filter(|state| state.status == Status::Running) else {
+        container.unlock();
+        return Ok(());
+    };
+    let record = container.record()?;
+    // Before the signal: the keeper shall find the mark when the program ends.
+    container.write_state(&State { stopping: true, ..state.clone() }, false)?;
+    container.unlock();
+    let signal = record.stop_signal;
+    end_processes(&container, &state, signal, seconds.unwrap_or(record.stop_timeout))?;
+    finish(engine, &container)
+}
+
+/// Sends a signal, waits, sends SIGKILL, and waits until process and keeper have gone.
+fn end_processes(container: &Container, state: &State, signal: u32, seconds: i64) -> Result<()> {
+    let keeper = processes::open(state.keeper, state.keeper_start)?;
+    if let Some(pidfd) = processes::open(state.pid, state.pid_start)? {
+        send(pidfd.as_fd(), signal)?;
+        let milliseconds = match seconds {
+            ..0 => -1,
+            _ => i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX),
+        };
+        if signal == KILL || !wait_for(pidfd.as_fd(), milliseconds) {
+            send(pidfd.as_fd(), KILL)?;
+            if !wait_for(pidfd.as_fd(), PATIENCE.as_millis() as i32) {
+                let what = format!("container {}: the kernel does not let it end", container.id);
+                return Err(Error::new(what).hint("a process of it hangs in a system call"));
+            }
+        }
+    }
+    // A keeper that was killed leaves the rest to us.
+    if let Some(keeper) = keeper
+        && !wait_for(keeper.as_fd(), PATIENCE.as_millis() as i32)
+    {
+        return Err(Error::new(format!("container {}: its keeper does not end", container.id)));
+    }
+    Ok(())
+}
+
+fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: u32) -> Result<()> {
+    match process::send_signal(pidfd, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).context(format_args!("send signal {signal}")),
+    }
+}
+
+/// Waits for the end of a process; false when the time is over first.
+fn wait_for(pidfd: std::os::fd::BorrowedFd<'_>, milliseconds: i32) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(milliseconds.max(0) as u64);
+    loop {
+        let left = match milliseconds {
+            ..0 => -1,
+            _ => deadline.saturating_duration_since(Instant::now()).as_millis() as i32,
+        };
+        let mut list = [io::Poll::readable(pidfd)];
+        match io::poll(&mut list, left) {
+            Ok(0) if left == 0 => return false,
+            Ok(0) => {}
+            _ => return true,
+        }
+    }
+}
+
+/// Settles what a keeper that died could not.
+fn finish(engine: &Engine, container: &Container) -> Result<()> {
+    if container.lock().is_err() {
+        // It removed itself.
+        return Ok(());
+    }
+    let settled = settle(engine, container);
+    container.unlock();
+    settled.map(drop)
+}
+
+/// Stops a container if it runs, and starts it again.
+pub fn restart(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
+    stop(engine, name, seconds)?;
+    start(engine, name, &AttachOptions::default()).map(drop)
+}
+
+/// Sends a signal to the first process of a container that runs.
+pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
+    let container = engine.resolve(name)?;
+    let state = state::current(engine, &container)?;
+    let pidfd = match state.filter(|state| state.status == Status::Running) {
+        Some(state) => processes::open(state.pid, state.pid_start)?,
+        None => None,
+    };
+    let pidfd = pidfd.ok_or_else(|| not_running(name))?;
+    send(pidfd.as_fd(), signal)
+}
+
+/// The error for what needs a container that runs.
+pub fn not_running(name: &str) -> Error {
+    Error::new(format!("container {} is not running", name.escape_debug()))
+}
+
+/// Removes a container; one that runs only with `force`, which kills it.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+    sweep(engine)?;
+    let container = engine.resolve(name)?;
+    container.lock()?;
+    let state = match settle(engine, &container) {
+        Ok(None) => return Ok(()),
+        Ok(Some(state)) => state,
+        // Its files are damaged: what runs under its id is found by its groups.
+        Err(error) if !force => return Err(error),
+        Err(_) => State::empty(),
+    };
+    let runs = is_running(&state, &boot_id()?);
+    if runs && !force {
+        container.unlock();
+        return Err(Error::new(format!(
+            "cannot remove a running container {}",
+            name.escape_debug()
+        ))
+        .hint(format!("rocker stop {name} first, or rocker rm -f {name}")));
+    }
+    if runs {
+        container.unlock();
+        end_processes(&container, &state, KILL, 0)?;
+        if container.lock().is_err() {
+            return Ok(());
+        }
+    }
+    let record = container.record();
+    clean_up(&container, &state)?;
+    let shown = record.as_ref().map_or(container.id.as_str(), |record| &record.name);
+    erase(engine, &container, shown)?;
+    // The last user of an image that has been removed takes its layers with it.
+    let known = record.is_ok_and(|record| {
+        engine.images.find(&record.image).is_ok_and(|image| image.id == record.image_id)
+    });
+    match known {
+        true => Ok(()),
+        false => super::commit::collect(engine),
+    }
+}

@@ -1,0 +1,335 @@
+//! The client's side of a running container: its terminal, its input, its signals.
+
+use super::protocol::{CHUNK, FromClient, FromKeeper};
+use crate::error::{Context, ENGINE, Error, Result};
+use crate::sys::{Errno, io, process, tty};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Keys that leave a container without ending it: docker's Ctrl-p Ctrl-q.
+pub const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+/// How long a first detach key waits for the second before the program gets it.
+const KEY_MILLISECONDS: i32 = 500;
+/// Exit code of a client whose reader has gone, as a shell shows SIGPIPE.
+const NO_READER: u8 = 128 + libc::SIGPIPE as u8;
+
+/// How a client is connected.
+pub struct Relay {
+    pub socket: OwnedFd,
+    /// Whether this client's input goes to the program.
+    pub stdin: bool,
+    /// Whether the program has a terminal.
+    pub terminal: bool,
+    pub detach_keys: Vec<u8>,
+    /// Whether signals to this client go to the program.
+    pub signals: bool,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Left {
+    Exited(u8),
+    /// By the keys: the program runs on.
+    Detached,
+}
+
+/// A terminal in raw mode; it gets its own settings back when this goes.
+pub struct RawMode {
+    settings: Option<tty::Settings>,
+}
+
+impl RawMode {
+    /// Puts the terminal of standard input into raw mode; does nothing without one.
+    pub fn enter() -> Self {
+        let stdin = std::io::stdin();
+        let settings = tty::settings(stdin.as_fd()).ok();
+        let raw = settings.filter(|s| tty::set_settings(stdin.as_fd(), &s.raw()).is_ok());
+        Self { settings: raw }
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.settings {
+            // A terminal that is gone needs no settings.
+            let _ = tty::set_settings(std::io::stdin().as_fd(), settings);
+        }
+    }
+}
+
+/// The size of the caller's terminal, whichever of its descriptors is one.
+pub fn terminal_size() -> tty::Size {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let files = [stdout.as_fd(), stdin.as_fd(), stderr.as_fd()];
+    files.into_iter().find_map(|file| tty::size(file).ok()).unwrap_or_default()
+}
+
+/// Whether standard input is a terminal.
+pub fn stdin_is_terminal() -> bool {
+    tty::is_terminal(std::io::stdin().as_fd())
+}
+
+/// The signals that a client takes: those that end or change it, but not those that suspend it.
+pub fn caught(forward: bool) -> io::SignalSet {
+    let list: &[i32] = match forward {
+        true => {
+            let job = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT, libc::SIGCHLD];
+            return io::SignalSet::FORWARDABLE.without(&job);
+        }
+        // Only to put the terminal right before they are obeyed.
+        false => &[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT],
+    };
+    io::SignalSet::of(list)
+}
+
+/// Reads keys such as `ctrl-p,ctrl-q` or `a,b`. An empty text switches detaching off.
+pub fn parse_keys(text: &str) -> Result<Vec<u8>> {
+    let wrong =
+        || Error::new(format!("detach keys {text:?}: a letter or ctrl-LETTER, with commas"));
+    let key = |key: &str| match (key.strip_prefix("ctrl-"), key.as_bytes()) {
+        (Some(letter), _) => match letter.as_bytes() {
+            [letter @ (b'a'..=b'z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')] => {
+                Ok(letter & 0x1f)
+            }
+            _ => Err(wrong()),
+        },
+        (None, [letter]) if letter.is_ascii_graphic() => Ok(*letter),
+        _ => Err(wrong()),
+    };
+    match text {
+        "" => Ok(Vec::new()),
+        _ => text.split(',').map(key).collect(),
+    }
+}
+
+/// Watches input for the detach keys.
+pub struct Keys {
+    keys: Vec<u8>,
+    /// How many of them have been seen, and are held back.
+    seen: usize,
+}
+
+impl Keys {
+    pub fn new(keys: Vec<u8>) -> Self {
+        Self { keys, seen: 0 }
+    }
+
+    /// Takes input and gives what goes on to the program; `None` when the keys are complete.
+    pub fn pass(&mut self, input: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(input.len());
+        for byte in input {
+            if self.keys.get(self.seen) == Some(byte) {
+                self.seen += 1;
+                if self.seen == self.keys.len() {
+                    return None;
+                }
+                continue;
+            }
+            out.extend(self.release());
+            if self.keys.first() == Some(byte) {
+                self.seen = 1;
+            } else {
+                out.push(*byte);
+            }
+        }
+        Some(out)
+    }
+
+    /// Whether a key is held back.
+    pub fn is_waiting(&self) -> bool {
+        self.seen > 0
+    }
+
+    /// Gives up the keys that were held back.
+    pub fn release(&mut self) -> Vec<u8> {
+        let held = self.keys[..self.seen].to_vec();
+        self.seen = 0;
+        held
+    }
+}
+
+struct Loop {
+    relay: Relay,
+    keys: Keys,
+    /// A packet that did not fit into the socket; no input is read while it waits.
+    unsent: Option<Vec<u8>>,
+    input_open: bool,
+}
+
+/// Waits until the keeper says that the container runs.
+pub fn wait_started(socket: BorrowedFd<'_>) -> Result<()> {
+    let mut buffer = vec![0; CHUNK + 1];
+    let (length, _) = io::receive(socket, &mut buffer).context("wait for the keeper")?;
+    match FromKeeper::decode(&buffer[..length]) {
+        Some(FromKeeper::Started) => Ok(()),
+        Some(FromKeeper::Failed(error)) => Err(error),
+        _ => Err(keeper_gone()),
+    }
+}
+
+fn keeper_gone() -> Error {
+    Error::new("the keeper of the container has gone").code(ENGINE)
+}
+
+/// Relays between the caller and the keeper until the program ends or the keys are typed.
+///
+/// The keeper has said that the container runs. The signals of `caught` are taken from here on.
+pub fn run(relay: Relay) -> Result<Left> {
+    let set = caught(relay.signals);
+    io::block_signals(set).context("block the signals")?;
+    let signals = io::signal_fd(set).context("watch the signals")?;
+    let _raw = (relay.terminal && relay.stdin).then(RawMode::enter);
+    let keys = if relay.terminal { relay.detach_keys.clone() } else { Vec::new() };
+    let input_open = relay.stdin;
+    let mut state = Loop { relay, keys: Keys::new(keys), unsent: None, input_open };
+    if state.relay.terminal {
+        state.send(&FromClient::Resize(terminal_size()))?;
+    }
+    let mut buffer = vec![0; CHUNK + 1];
+    loop {
+        if let Some(left) = state.step(&signals, &mut buffer)? {
+            return Ok(left);
+        }
+    }
+}
+
+impl Loop {
+    fn step(&mut self, signals: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Left>> {
+        let stdin = std::io::stdin();
+        let reading = self.input_open && self.unsent.is_none();
+        let mut list = [
+            io::Poll::on(self.relay.socket.as_fd(), true, self.unsent.is_some()),
+            io::Poll::readable(signals.as_fd()),
+            io::Poll::on(stdin.as_fd(), reading, false),
+        ];
+        let timeout = if self.keys.is_waiting() { KEY_MILLISECONDS } else { -1 };
+        let count = io::poll(&mut list, timeout).context("wait for the container")?;
+        let ready = list.map(|entry| (entry.can_read(), entry.can_write()));
+        if count == 0 && self.keys.is_waiting() {
+            let held = self.keys.release();
+            self.send(&FromClient::Stdin(&held))?;
+        }
+        if ready[0].1
+            && let Some(packet) = self.unsent.take()
+        {
+            self.send_packet(packet)?;
+        }
+        if ready[1].0 {
+            self.take_signals(signals)?;
+        }
+        if reading && ready[2].0 && self.read_input(&stdin, buffer)? {
+            return Ok(Some(Left::Detached));
+        }
+        match ready[0].0 {
+            true => self.read_keeper(buffer),
+            false => Ok(None),
+        }
+    }
+
+    fn send(&mut self, message: &FromClient<'_>) -> Result<()> {
+        self.send_packet(message.encode())
+    }
+
+    fn send_packet(&mut self, packet: Vec<u8>) -> Result<()> {
+        match io::send_now(self.relay.socket.as_fd(), &packet) {
+            // The keeper will be heard to have gone, or to have said why, on the next read.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(Errno::EAGAIN) => {
+                self.unsent = Some(packet);
+                Ok(())
+            }
+            Err(errno) => Err(errno).context("send to the keeper"),
+        }
+    }
+
+    fn take_signals(&mut self, signals: &OwnedFd) -> Result<()> {
+        while let Some(signal) = io::next_signal(signals.as_fd()) {
+            if signal == libc::SIGWINCH as u32 {
+                if self.relay.terminal {
+                    self.send(&FromClient::Resize(terminal_size()))?;
+                }
+            } else if self.relay.signals {
+                self.send(&FromClient::Signal(signal))?;
+            } else {
+                let code = 128_u8.wrapping_add(signal as u8);
+                return Err(Error::new("ended by a signal; the container runs on").code(code));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads input and sends it on. True when the detach keys are complete.
+    fn read_input(&mut self, stdin: &std::io::Stdin, buffer: &mut [u8]) -> Result<bool> {
+        match io::read(stdin.as_fd(), &mut buffer[..CHUNK]) {
+            Ok(0) | Err(Errno::EIO) => {
+                self.input_open = false;
+                self.send(&FromClient::StdinEnd)?;
+            }
+            Ok(length) => match self.keys.pass(&buffer[..length]) {
+                None => return Ok(true),
+                Some(bytes) if bytes.is_empty() => {}
+                Some(bytes) => self.send(&FromClient::Stdin(&bytes))?,
+            },
+            Err(Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno).context("read standard input"),
+        }
+        Ok(false)
+    }
+
+    fn read_keeper(&mut self, buffer: &mut [u8]) -> Result<Option<Left>> {
+        let length = match io::receive(self.relay.socket.as_fd(), buffer) {
+            Err(Errno::ECONNRESET) => 0,
+            other => other.context("hear the keeper")?.0,
+        };
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let written = match FromKeeper::decode(&buffer[..length]) {
+            Some(FromKeeper::Stdout(bytes)) => io::write_all(stdout.as_fd(), bytes),
+            Some(FromKeeper::Stderr(bytes)) => io::write_all(stderr.as_fd(), bytes),
+            Some(FromKeeper::Started) => Ok(()),
+            Some(FromKeeper::Exited(code)) => return Ok(Some(Left::Exited(code))),
+            Some(FromKeeper::Failed(error)) => return Err(error),
+            None => return Err(keeper_gone()),
+        };
+        match written {
+            Ok(()) => Ok(None),
+            Err(Errno::EPIPE) => Ok(Some(Left::Exited(NO_READER))),
+            Err(errno) => Err(errno).context("write the output"),
+        }
+    }
+}
+
+/// Waits for a keeper that has said its last word, so that nothing is left when we return.
+pub fn bury_keeper(pidfd: BorrowedFd<'_>) {
+    // Its status says nothing that its last message did not.
+    let _ = process::wait(pidfd);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_docker_writes_them() {
+        assert_eq!(parse_keys(DETACH_KEYS), Ok(vec![16, 17]));
+        assert_eq!(parse_keys("a,ctrl-["), Ok(vec![b'a', 27]));
+        assert_eq!(parse_keys(""), Ok(vec![]));
+        for bad in ["ctrl-", "ctrl-1", "ab", ",", "ctrl-p,"] {
+            assert!(parse_keys(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_whole_sequence_detaches_and_nothing_is_lost() {
+        let mut keys = Keys::new(vec![16, 17]);
+        assert_eq!(keys.pass(&[1, 16]), Some(vec![1]));
+        assert!(keys.is_waiting());
+        assert_eq!(keys.pass(&[16, 2]), Some(vec![16, 16, 2]));
+        assert_eq!(keys.pass(&[16]), Some(vec![]));
+        assert_eq!(keys.release(), [16]);
+        assert_eq!(keys.pass(&[3, 16, 17, 4]), None);
+    }
+
+    #[test]
+    fn without_keys_everything_passes() {
+        assert_eq!(Keys::new(Vec::new()).pass(&[16, 17]), Some(vec![16, 17]));
+    }
+}

@@ -1,0 +1,503 @@
+//! From options and image to the record, and from the record to what the runtime runs:
+//! decisions only, but for what has to be looked up on the host.
+
+use super::options::Options;
+use super::record::{Mount, MountKind, Record, State, Status};
+use super::store::{Container, Engine, MOUNT_POINT, check_name};
+use crate::error::{Context, Error, Result};
+use crate::image::Image;
+use crate::namespace::credentials::DEFAULT_CAPABILITIES;
+use crate::namespace::mounts::{Source, Volume, tmpfs_options};
+use crate::namespace::root::{Root, RootKind, c_string};
+use crate::runtime::program::DEFAULT_PATH;
+use crate::runtime::{Program, Spec};
+use crate::sys::fs::Dir;
+use crate::sys::mount::Attr;
+use crate::sys::process::Namespaces;
+use crate::sys::{fs, signal, time};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The image for a command line that names none.
+const DEFAULT_IMAGE: &str = "busybox";
+/// Smaller limits leave a program no room to start.
+const LEAST_MEMORY: u64 = 6 << 20;
+/// Docker's time between the stop signal and SIGKILL.
+const STOP_SECONDS: i64 = 10;
+/// What one mount call takes as options, its NUL included.
+const MOUNT_OPTIONS: usize = 4096;
+/// Files of the container's own that appear below /etc.
+pub const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+/// Which of the words is the image, and which the command.
+///
+/// A first word that begins with `/` or holds a blank cannot be an image: then it is busybox.
+pub fn image_and_words(options: &Options) -> Result<(&str, &[String])> {
+    match (&options.image, &options.words[..]) {
+        (Some(image), words) => Ok((image, words)),
+        (None, [first, ..]) if first.starts_with('/') || first.contains(' ') => {
+            Ok((DEFAULT_IMAGE, &options.words))
+        }
+        (None, [first, rest @ ..]) => Ok((first, rest)),
+        (None, []) => Err(Error::new("no image was named").hint("rocker run IMAGE [COMMAND]")),
+    }
+}
+
+/// Builds the record of a new container. Every value that was given is checked here.
+pub fn record(options: &Options, image: &Image, words: &[String], id: String) -> Result<Record> {
+    let config = &image.config;
+    let name = options.name.clone().unwrap_or_else(|| id.clone());
+    if options.name.is_some() {
+        check_name(&name)?;
+    }
+    let hostname = options.hostname.clone().unwrap_or_else(|| id.clone());
+    if hostname.is_empty() || hostname.len() > 64 || hostname.contains(['/', '\0', '\n', ' ']) {
+        return Err(Error::new(format!("host name {hostname:?}: not usable")));
+    }
+    check_limits(options)?;
+    let workdir = options.workdir.clone().unwrap_or_else(|| config.working_dir.clone());
+    let stop_signal = options.stop_signal.as_deref().unwrap_or(&config.stop_signal);
+    Ok(Record {
+        version: 1,
+        name,
+        image: format!("{}:{}", image.name, image.tag),
+        image_id: image.id.clone(),
+        layers: image.layers.iter().map(|layer| layer.digest.clone()).collect(),
+        layer_sizes: image.layers.iter().map(|layer| layer.size).collect(),
+        created: super::state::now() / 1_000_000_000,
+        args: args(options, image, words)?,
+        env: environment(options, &config.env, &hostname)?,
+        user: options.user.clone().unwrap_or_else(|| config.user.clone()),
+        workdir: absolute_workdir(&workdir)?,
+        hostname,
+        labels: labels(&config.labels, &options.labels)?,
+        mounts: mounts(options)?,
+        read_only: options.read_only,
+        limits: options.limits.clone(),
+        stop_signal: match stop_signal {
+            "" => libc::SIGTERM as u32,
+            text => signal::parse(text)
+                .ok_or_else(|| Error::new(format!("stop signal {text:?}: no such signal")))?,
+        },
+        stop_timeout: options.stop_timeout.unwrap_or(STOP_SECONDS),
+        init: options.init,
+        tty: options.tty,
+        interactive: options.interactive || options.tty,
+        auto_remove: options.rm,
+        network: network(options.net.as_deref())?,
+        layer_mode: String::new(),
+        id,
+    })
+}
+
+fn check_limits(options: &Options) -> Result<()> {
+    let limits = &options.limits;
+    if let Some(bytes) = limits.memory.filter(|bytes| *bytes < LEAST_MEMORY) {
+        return Err(Error::new(format!("memory limit of {bytes} bytes: the least is 6m")));
+    }
+    if let (Some(both), memory) = (limits.memory_swap, limits.memory)
+        && both >= 0
+        && memory.is_none_or(|memory| memory > both as u64)
+    {
+        return Err(Error::new("memory-swap: needs a memory limit, and must not be below it"));
+    }
+    Ok(())
+}
+
+fn network(asked: Option<&str>) -> Result<String> {
+    match asked {
+        None | Some("none") => Ok("none".to_owned()),
+        Some("host") => Ok("host".to_owned()),
+        Some(other) => Err(Error::new(format!("No such network: {}", other.escape_debug()))
+            .hint("--net takes none or host")),
+    }
+}
+
+/// Entry point and command, docker's way: an entry point that is given drops the image's command.
+fn args(options: &Options, image: &Image, words: &[String]) -> Result<Vec<String>> {
+    let config = &image.config;
+    let mut args = match options.entrypoint.as_deref() {
+        Some("") => Vec::new(),
+        Some(program) => vec![program.to_owned()],
+        None => config.entrypoint.clone(),
+    };
+    match (words, &options.entrypoint) {
+        ([], None) => args.extend(config.cmd.iter().cloned()),
+        _ => args.extend(words.iter().cloned()),
+    }
+    match args.first().is_some_and(|first| !first.is_empty()) {
+        true => Ok(args),
+        false => Err(Error::new("no command was given, and the image names none")),
+    }
+}
+
+fn absolute_workdir(workdir: &str) -> Result<String> {
+    match workdir {
+        "" => Ok("/".to_owned()),
+        path if path.starts_with('/') => Ok(path.to_owned()),
+        path => Err(Error::new(format!("working directory {path:?}: is not an absolute path"))),
+    }
+}
+
+/// The image's variables, then ours, then the files', then the options': the later one counts.
+fn environment(options: &Options, image: &[String], hostname: &str) -> Result<Vec<String>> {
+    let mut env: Vec<String> = Vec::new();
+    for entry in image {
+        set(&mut env, entry.clone());
+    }
+    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+        set(&mut env, format!("PATH={DEFAULT_PATH}"));
+    }
+    set(&mut env, format!("HOSTNAME={hostname}"));
+    if options.tty {
+        let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+        set(&mut env, format!("TERM={}", term.as_deref().unwrap_or("xterm")));
+    }
+    for file in &options.env_files {
+        let text = std::fs::read_to_string(file).map_err(fs::errno);
+        let text = text.context(format_args!("read the environment file {file}"))?;
+        for line in text.lines().map(str::trim_start) {
+            if !line.is_empty() && !line.starts_with('#') {
+                add_variable(&mut env, line)?;
+            }
+        }
+    }
+    options.env.iter().try_for_each(|entry| add_variable(&mut env, entry))?;
+    Ok(env)
+}
+
+/// Adds `KEY=VALUE`, or with a bare `KEY` what the caller has under it, if anything.
+pub fn add_variable(env: &mut Vec<String>, entry: &str) -> Result<()> {
+    let key = entry.split('=').next().unwrap_or_default();
+    if key.is_empty() || key.contains([' ', '\t']) || entry.contains('\0') {
+        return Err(Error::new(format!("environment variable {entry:?}: has no proper name")));
+    }
+    match entry.contains('=') {
+        true => set(env, entry.to_owned()),
+        false => match std::env::var(key) {
+            Ok(value) => set(env, format!("{key}={value}")),
+            Err(_) => env.retain(|other| other.split('=').next() != Some(key)),
+        },
+    }
+    Ok(())
+}
+
+fn set(env: &mut Vec<String>, entry: String) {
+    let key = entry.split('=').next();
+    match env.iter_mut().find(|other| other.split('=').next() == key) {
+        Some(other) => *other = entry,
+        None => env.push(entry),
+    }
+}
+
+fn labels(image: &BTreeMap<String, String>, asked: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = image.clone();
+    for label in asked {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        if key.is_empty() {
+            return Err(Error::new(format!("label {label:?}: has no name")));
+        }
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+fn mounts(options: &Options) -> Result<Vec<Mount>> {
+    let mut list = Vec::new();
+    for text in &options.volumes {
+        list.push(volume(text)?);
+    }
+    for text in &options.tmpfs {
+        let (target, options) = text.split_once(':').unwrap_or((text, ""));
+        tmpfs_options(options).context(format_args!("tmpfs {text}"))?;
+        list.push(Mount {
+            kind: MountKind::Tmpfs,
+            source: String::new(),
+            target: target_path(target)?,
+            read_only: false,
+            options: options.to_owned(),
+        });
+    }
+    for (index, mount) in list.iter().enumerate() {
+        if list[..index].iter().any(|other| other.target == mount.target) {
+            return Err(Error::new(format!("{}: is the target of two mounts", mount.target)));
+        }
+    }
+    Ok(list)
+}
+
+/// Reads `HOST:CTR[:ro|rw]`; the source has to be there.
+fn volume(text: &str) -> Result<Mount> {
+    let mut parts = text.split(':');
+    let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let read_only = match parts.next() {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(other) => {
+            return Err(Error::new(format!("volume {text}: mode {other:?}: only ro and rw")));
+        }
+    };
+    if source.is_empty() || target.is_empty() || parts.next().is_some() {
+        return Err(Error::new(format!("volume {text}: is not HOST:CONTAINER[:ro]")));
+    }
+    if !source.contains('/') {
+        return Err(Error::new(format!("volume {text}: {source} is no path"))
+            .hint("give a path of the host, ./NAME for one in this directory"));
+    }
+    let source = std::path::absolute(source).map_err(fs::errno);
+    let source = source.context(format_args!("volume {text}"))?;
+    fs::stat_path(&source).context(format_args!("volume {}", source.display()))?;
+    let source = source.to_str().map(str::to_owned);
+    Ok(Mount {
+        kind: MountKind::Bind,
+        source: source.ok_or_else(|| Error::new(format!("volume {text}: is not UTF-8")))?,
+        target: target_path(target)?,
+        read_only,
+        options: String::new(),
+    })
+}
+
+/// A place to mount on: absolute, `.` and `..` resolved, neither `/` nor in /proc.
+fn target_path(target: &str) -> Result<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in target.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    let refuse = |why: &str| Err(Error::new(format!("mount target {target:?}: {why}")));
+    match names.first() {
+        _ if !target.starts_with('/') => refuse("is not an absolute path"),
+        None => refuse("the root cannot be mounted over"),
+        Some(&"proc") => refuse("nothing may be mounted inside /proc"),
+        _ => Ok(format!("/{}", names.join("/"))),
+    }
+}
+
+/// The state of a container that has not run yet.
+pub fn first_state(record: &Record) -> State {
+    State {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        command: record.args.join(" "),
+        created_time: local_time(record.created),
+        status: Status::Created,
+        volume: record.mounts.iter().filter(|m| m.kind == MountKind::Bind).map(shown).collect(),
+        network: record.network.clone(),
+        image_name: record.image.clone(),
+        created: record.created,
+        ..State::empty()
+    }
+}
+
+fn shown(mount: &Mount) -> String {
+    format!("{}:{}{}", mount.source, mount.target, if mount.read_only { ":ro" } else { "" })
+}
+
+/// `YYYY-MM-DD HH:MM:SS`, local.
+fn local_time(seconds: i64) -> String {
+    let time = time::local(seconds).unwrap_or_default();
+    let (year, month, day) = (time.year, time.month, time.day);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", time.hour, time.minute, time.second)
+}
+
+/// Namespaces that a container gets anew; the one of control groups is made after the join.
+pub fn namespaces(record: &Record) -> Namespaces {
+    let own = Namespaces::MOUNT.and(Namespaces::PID).and(Namespaces::UTS).and(Namespaces::IPC);
+    match record.network.as_str() {
+        "host" => own,
+        _ => own.and(Namespaces::NET),
+    }
+}
+
+/// The runtime's view of a container whose directory is there.
+pub fn runtime_spec(engine: &Engine, container: &Container, record: &Record) -> Result<Spec> {
+    let home =
+        format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
+    let kind = match record.layer_mode.as_str() {
+        "copy" => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
+        _ => {
+            RootKind::Overlay { options: c_string(&overlay(record, &home, container.ephemeral)?)? }
+        }
+    };
+    let base = engine.root_path.join("layers");
+    let own = engine.root_path.join(home.trim_start_matches("../"));
+    let text = |path: &Path| match path.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(Error::new(format!("{}: is not UTF-8", path.display()))),
+    };
+    let mut volumes = Vec::new();
+    for mount in &record.mounts {
+        volumes.push(runtime_volume(mount)?);
+    }
+    for file in ETC_FILES {
+        let target = format!("/etc/{file}");
+        // A volume that the user put there comes first.
+        if !record.mounts.iter().any(|mount| mount.target == target) {
+            let source = Source::Bind(text(&own.join(file))?);
+            volumes.push(Volume { source, target, attr: Attr::NO_SUID | Attr::NO_DEV });
+        }
+    }
+    Ok(Spec {
+        root: Root {
+            base: c_string(&text(&base)?)?,
+            target: c_string(&format!("../{MOUNT_POINT}"))?,
+            kind,
+        },
+        volumes,
+        hostname: record.hostname.clone(),
+        read_only: record.read_only,
+        namespaces: namespaces(record),
+        cgroup2: false,
+        init: record.init,
+        program: program(record),
+    })
+}
+
+/// The options of the overlay, relative to the directory of the layers.
+fn overlay(record: &Record, home: &str, ephemeral: bool) -> Result<String> {
+    let lower: Vec<&str> = record.layers.iter().rev().map(String::as_str).collect();
+    // What is never read again after the end need not be brought to the disk at the end.
+    let volatile = if ephemeral { ",volatile" } else { "" };
+    let options = format!(
+        "lowerdir={},upperdir={home}/upper,workdir={home}/work,\
+         redirect_dir=off,metacopy=off,index=off{volatile}",
+        lower.join(":")
+    );
+    match options.len() < MOUNT_OPTIONS {
+        true => Ok(options),
+        false => Err(Error::new(format!(
+            "image {} has {} layers: more than one mount takes",
+            record.image,
+            lower.len()
+        ))),
+    }
+}
+
+fn runtime_volume(mount: &Mount) -> Result<Volume> {
+    let target = mount.target.clone();
+    if mount.kind == MountKind::Tmpfs {
+        let (attr, data) = tmpfs_options(&mount.options)?;
+        return Ok(Volume { source: Source::Tmpfs(data), target, attr });
+    }
+    let attr = Attr::NO_SUID | Attr::NO_DEV;
+    let attr = if mount.read_only { attr | Attr::READ_ONLY } else { attr };
+    Ok(Volume { source: Source::Bind(mount.source.clone()), target, attr })
+}
+
+/// The container's own program.
+pub fn program(record: &Record) -> Program {
+    Program {
+        args: record.args.clone(),
+        env: record.env.clone(),
+        user: record.user.clone(),
+        workdir: record.workdir.clone(),
+        capabilities: DEFAULT_CAPABILITIES,
+    }
+}
+
+/// What /etc/hosts, /etc/hostname and /etc/resolv.conf hold, in the order of `ETC_FILES`.
+pub fn etc_files(record: &Record) -> [Vec<u8>; 3] {
+    let name = &record.hostname;
+    let hosts = format!(
+        "127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n"
+    );
+    // A host without one has a container without one.
+    let resolv = Dir::open("/etc").and_then(|etc| etc.read_special("resolv.conf", 64 << 10));
+    let resolv = resolv.unwrap_or_default();
+    [hosts.into_bytes(), format!("{name}\n").into_bytes(), resolv]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::ImageConfig;
+
+    fn image(config: ImageConfig) -> Image {
+        Image {
+            name: "busybox".to_owned(),
+            tag: "latest".to_owned(),
+            id: "0".repeat(64),
+            size: 0,
+            created_time: String::new(),
+            created: 0,
+            layers: Vec::new(),
+            config,
+            comment: String::new(),
+            author: String::new(),
+        }
+    }
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn test_container_info_generation() {
+        let options = Options { words: words(&["busybox", "ls", "-l"]), ..Options::default() };
+        let (name, rest) = image_and_words(&options).unwrap();
+        assert_eq!(name, "busybox");
+        let image = image(ImageConfig::default());
+        let record = record(&options, &image, rest, "0123456789".to_owned()).unwrap();
+        let state = first_state(&record);
+        assert_eq!((state.id.as_str(), state.name.as_str()), ("0123456789", "0123456789"));
+        assert_eq!(state.command, "ls -l");
+        assert_eq!(state.image_name, "busybox:latest");
+        assert_eq!((state.pid, state.status), (0, Status::Created));
+    }
+
+    #[test]
+    fn a_first_word_that_cannot_be_an_image_is_the_command_of_busybox() {
+        for first in ["/bin/sleep", "ls -l"] {
+            let options = Options { words: words(&[first, "1"]), ..Options::default() };
+            assert_eq!(image_and_words(&options).unwrap().0, "busybox");
+        }
+        assert!(image_and_words(&Options::default()).is_err());
+    }
+
+    #[test]
+    fn an_entry_point_that_is_given_drops_the_command_of_the_image() {
+        let config = ImageConfig {
+            entrypoint: words(&["/e"]),
+            cmd: words(&["c"]),
+            ..ImageConfig::default()
+        };
+        let image = image(config);
+        let plain = Options::default();
+        assert_eq!(args(&plain, &image, &[]).unwrap(), ["/e", "c"]);
+        assert_eq!(args(&plain, &image, &words(&["x"])).unwrap(), ["/e", "x"]);
+        let other = Options { entrypoint: Some("/o".to_owned()), ..Options::default() };
+        assert_eq!(args(&other, &image, &[]).unwrap(), ["/o"]);
+        let none = Options { entrypoint: Some(String::new()), ..Options::default() };
+        assert_eq!(args(&none, &image, &words(&["x"])).unwrap(), ["x"]);
+        assert!(args(&none, &image, &[]).is_err());
+    }
+
+    #[test]
+    fn a_later_variable_replaces_an_earlier_one_of_the_same_name() {
+        let options = Options { env: words(&["A=2", "B="]), ..Options::default() };
+        let env = environment(&options, &words(&["A=1", "PATH=/x"]), "h").unwrap();
+        assert_eq!(env, ["A=2", "PATH=/x", "HOSTNAME=h", "B="]);
+    }
+
+    #[test]
+    fn mount_targets_are_made_plain_and_proc_is_refused() {
+        assert_eq!(target_path("/a/./b/../c/").unwrap(), "/a/c");
+        for bad in ["a", "/", "/..", "/proc", "/proc/self/attr", "/x/../proc/1"] {
+            assert!(target_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn volumes_without_a_path_or_with_an_unknown_mode_are_refused() {
+        for bad in ["", "/tmp", ":/x", "/tmp:", "data:/x", "/tmp:/x:z", "/tmp:/x:ro:y"] {
+            assert!(volume(bad).is_err(), "{bad}");
+        }
+        assert!(volume("/tmp:/x:ro").unwrap().read_only);
+        assert!(volume("/no/such/place:/x").unwrap_err().message.contains("/no/such/place"));
+    }
+}

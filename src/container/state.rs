@@ -1,0 +1,190 @@
+//! What is true of a container now: the stored state, believed only where the kernel agrees.
+
+use super::record::{Record, State, Status};
+use super::store::{Container, Engine, boot_id};
+use crate::cgroups;
+use crate::error::{Result, warn};
+use crate::image;
+use crate::runtime::state as process;
+use std::ffi::OsStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The code of a container whose end nobody saw, as with docker.
+const UNSEEN: u8 = 255;
+pub const SOCKET: &str = "attach.sock";
+
+/// Nanoseconds since the epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether a process of the container, or its keeper, is still there.
+pub fn is_alive(state: &State, boot: &str) -> bool {
+    state.boot_id == boot
+        && (process::is_running(state.pid, state.pid_start)
+            || process::is_running(state.keeper, state.keeper_start))
+}
+
+/// Whether the container's first process is still there.
+pub fn is_running(state: &State, boot: &str) -> bool {
+    state.boot_id == boot && process::is_running(state.pid, state.pid_start)
+}
+
+/// The stored state, made true: what stopped unseen is shown as exited.
+fn derive(mut state: State, boot: &str) -> (State, bool) {
+    let stored_alive =
+        matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
+    if !stored_alive || is_alive(&state, boot) {
+        return (state, false);
+    }
+    state.status = if state.stopping { Status::Stopped } else { Status::Exited };
+    state.pid = 0;
+    state.keeper = 0;
+    state.exit_code = UNSEEN;
+    (state, true)
+}
+
+/// The state of a container as it is now. One that ended unseen is cleaned up on the way.
+///
+/// `None` when that removed it, because it was one that removes itself.
+pub fn current(engine: &Engine, container: &Container) -> Result<Option<State>> {
+    let boot = boot_id()?;
+    let (state, unseen) = derive(container.stored_state()?, &boot);
+    match unseen && container.try_lock() {
+        true => {
+            let settled = settle(engine, container);
+            container.unlock();
+            settled
+        }
+        false => Ok(Some(state)),
+    }
+}
+
+/// Makes the stored state true, under the lock, and removes what the container left running.
+/// `None` when it removed the container.
+pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
+    let (mut state, unseen) = derive(container.stored_state()?, &boot_id()?);
+    if !unseen {
+        return Ok(Some(state));
+    }
+    clean_up(container, &state)?;
+    let record = container.record()?;
+    if record.auto_remove {
+        erase(engine, container, &record.name)?;
+        return Ok(None);
+    }
+    state.finished = now();
+    state.cgroups.clear();
+    container.write_state(&state, true)?;
+    Ok(Some(state))
+}
+
+/// Removes what a container needs only while it runs. May be called at any time, twice.
+pub fn clean_up(container: &Container, state: &State) -> Result<()> {
+    // A file that is not there is what is wanted.
+    let _ = container.dir.unlink(SOCKET);
+    match state.cgroups.is_empty() {
+        false => cgroups::open(&state.cgroups)?.destroy(),
+        true => cgroups::remove_leftovers(&cgroups::Host::read()?, &container.id),
+    }
+}
+
+/// Removes a container that does not run, with its name. It is gone in one step: whatever is
+/// interrupted afterwards, the next sweep ends.
+pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
+    let tmp = engine.tmp()?;
+    if !container.ephemeral {
+        let containers = engine.containers()?;
+        containers.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
+        containers.sync()?;
+    } else {
+        tmp.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
+    }
+    engine.drop_name(name, &container.id);
+    image::remove_tree(&tmp, OsStr::new(&format!("gone-{}", container.id)))
+}
+
+/// Finds a container and its state of now.
+pub fn find(engine: &Engine, name: &str) -> Result<(Record, State)> {
+    let container = engine.resolve(name)?;
+    let state = current(engine, &container)?;
+    let state = state.ok_or_else(|| super::store::no_such_container(name))?;
+    Ok((container.record()?, state))
+}
+
+/// All containers, the newest first. A damaged one is shown as dead, with a warning.
+pub fn list(engine: &Engine) -> Result<Vec<State>> {
+    engine.link_names(&engine.run_dir()?)?;
+    let boot = boot_id()?;
+    let mut states = Vec::new();
+    for id in engine.ids()? {
+        let Some(container) = engine.open_id(&id)? else { continue };
+        match container.stored_state() {
+            Ok(stored) => {
+                let (state, unseen) = derive(stored, &boot);
+                if unseen {
+                    states.extend(current(engine, &container)?);
+                } else {
+                    states.push(state);
+                }
+            }
+            // It is being made, or has just gone.
+            Err(_) if container.dir.stat(super::store::STATE).is_err() => {}
+            Err(error) => {
+                warn(&error);
+                states.push(dead(&container));
+            }
+        }
+    }
+    states.sort_by(|a, b| (b.created, &a.id).cmp(&(a.created, &b.id)));
+    Ok(states)
+}
+
+/// What can be said of a container whose state cannot be read.
+fn dead(container: &Container) -> State {
+    let record = container.record().ok();
+    let name = record.as_ref().map_or(container.id.clone(), |record| record.name.clone());
+    State {
+        id: container.id.clone(),
+        name,
+        status: Status::Dead,
+        image_name: record.map(|record| record.image).unwrap_or_default(),
+        ..State::empty()
+    }
+}
+
+/// Removes what dead processes left below `tmp`: half-made containers, and those that ended
+/// without their keeper. Every command that makes or removes something calls it.
+pub fn sweep(engine: &Engine) -> Result<()> {
+    engine.images.sweep()?;
+    let tmp = engine.tmp()?;
+    for name in tmp.names()? {
+        let Some(text) = name.to_str() else { continue };
+        let Some(id) =
+            text.strip_prefix("gone-").or(Some(text)).filter(|id| super::store::is_id(id))
+        else {
+            continue;
+        };
+        let Ok(dir) = tmp.dir(&name) else { continue };
+        let container = Container { id: id.to_owned(), dir, ephemeral: true };
+        if !container.try_lock() {
+            continue;
+        }
+        if text.starts_with("gone-") {
+            image::remove_tree(&tmp, &name)?;
+            continue;
+        }
+        let boot = boot_id()?;
+        let state = container.stored_state();
+        if state.as_ref().is_ok_and(|state| is_alive(state, &boot)) {
+            continue;
+        }
+        // Nothing of it runs under a keeper; named by its id, its groups can be found.
+        let state = state.unwrap_or_else(|_| State::empty());
+        clean_up(&container, &state)?;
+        let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
+        erase(engine, &container, &name)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! Where containers lie: their directories, their names, their locks.
+//!
+//! `ROOT/containers/ID` holds what survives a reboot. A container that removes itself lives in
+//! `ROOT/tmp/ID`, where the next command sweeps away what a dead keeper left. `RUN/NAME` is a
+//! link to either.
+
+use super::record::{Record, State};
+use crate::error::{Context, Error, Result};
+use crate::image;
+use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::{Errno, file};
+use miniserde::json;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+const CONTAINERS: &str = "containers";
+const TMP: &str = "tmp";
+/// The shared directory to mount roots on, each in a namespace of its own.
+pub const MOUNT_POINT: &str = "mnt";
+pub const RECORD: &str = "record.json";
+pub const STATE: &str = "config.json";
+/// Tells in which boot the links below RUN were made.
+const LINKED: &str = ".boot";
+/// The largest state file that is believed.
+const LIMIT: u64 = 1 << 20;
+
+/// Everything that commands work on.
+#[derive(Debug)]
+pub struct Engine {
+    pub images: image::Store,
+    pub root: Dir,
+    pub root_path: PathBuf,
+    pub run_path: PathBuf,
+}
+
+/// One container, open.
+#[derive(Debug)]
+pub struct Container {
+    pub id: String,
+    pub dir: Dir,
+    /// Whether it lies in `tmp`, because it removes itself.
+    pub ephemeral: bool,
+}
+
+impl Engine {
+    /// Opens the engine on its two directories; makes the first where it is missing.
+    pub fn open(root: &Path, run_root: &Path) -> Result<Self> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path)
+                .map_err(fs::errno)
+                .context(format_args!("find {}", path.display()))
+        };
+        let (root_path, run_path) = (absolute(root)?, absolute(run_root)?);
+        let images = image::Store::open(&root_path)?;
+        let root = Dir::open(&root_path).context(format_args!("open {}", root_path.display()))?;
+        Ok(Self { images, root, root_path, run_path })
+    }
+
+    /// The directory of the names; made where it is missing.
+    pub fn run_dir(&self) -> Result<Dir> {
+        let what = || format!("open {}", self.run_path.display());
+        match Dir::open(&self.run_path) {
+            Err(Errno::ENOENT) => {
+                use std::os::unix::fs::DirBuilderExt;
+                let mut builder = std::fs::DirBuilder::new();
+                let made = builder.recursive(true).mode(0o700).create(&self.run_path);
+                made.map_err(fs::errno).context(what())?;
+                Dir::open(&self.run_path).context(what())
+            }
+            other => other.context(what()),
+        }
+    }
+
+    /// Opens one of rocker's own directories below the root; makes it where it is missing.
+    pub fn subdirectory(&self, name: &str) -> Result<Dir> {
+        let opened = match self.root.dir(name) {
+            Err(Errno::ENOENT) => match self.root.mkdir(name, 0o700) {
+                Ok(()) | Err(Errno::EEXIST) => self.root.dir(name),
+                Err(errno) => Err(errno),
+            },
+            other => other,
+        };
+        opened.context(format_args!("open {}/{name}", self.root_path.display()))
+    }
+
+    pub fn containers(&self) -> Result<Dir> {
+        self.subdirectory(CONTAINERS)
+    }
+
+    pub fn tmp(&self) -> Result<Dir> {
+        self.subdirectory(TMP)
+    }
+
+    /// The path of a container's directory, as links name it.
+    fn path(&self, id: &str, ephemeral: bool) -> PathBuf {
+        self.root_path.join(if ephemeral { TMP } else { CONTAINERS }).join(id)
+    }
+
+    /// Opens the container with exactly this id; `None` when there is none.
+    pub fn open_id(&self, id: &str) -> Result<Option<Container>> {
+        for (parent, ephemeral) in [(CONTAINERS, false), (TMP, true)] {
+            match self.root.dir(format!("{parent}/{id}")) {
+                Ok(dir) => return Ok(Some(Container { id: id.to_owned(), dir, ephemeral })),
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno).context(format_args!("open container {id}")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The ids of all containers, in no order.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for parent in [CONTAINERS, TMP] {
+            match self.root.dir(parent) {
+                Err(Errno::ENOENT) => {}
+                dir => {
+                    let names = dir.and_then(|dir| dir.names());
+                    let names = names.context(format_args!("list {parent}"))?;
+                    ids.extend(names.iter().filter_map(|name| id_of(name)));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Finds a container by id, name, or the beginning of one id.
+    pub fn resolve(&self, name: &str) -> Result<Container> {
+        if is_id(name)
+            && let Some(container) = self.open_id(name)?
+        {
+            return Ok(container);
+        }
+        if is_name(name) {
+            let run = self.run_dir()?;
+            self.link_names(&run)?;
+            if let Some(id) = linked_id(&run, name)
+                && let Some(container) = self.open_id(&id)?
+            {
+                return Ok(container);
+            }
+        }
+        let starts = |id: &String| !name.is_empty() && id.starts_with(name);
+        let mut found: Vec<String> = self.ids()?.into_iter().filter(starts).collect();
+        found.sort();
+        if let [one] = &found[..]
+            && let Some(container) = self.open_id(one)?
+        {
+            return Ok(container);
+        }
+        if found.len() > 1 {
+            let what = format!("{name} is the beginning of several ids: {}", found.join(", "));
+            return Err(Error::new(what));
+        }
+        Err(no_such_container(name))
+    }
+
+    /// Makes the links of this boot: after a reboot RUN is empty, or holds an older boot's links.
+    pub fn link_names(&self, run: &Dir) -> Result<()> {
+        let boot = boot_id()?;
+        if run.read(LINKED, 64).is_ok_and(|stored| stored == boot.as_bytes()) {
+            return Ok(());
+        }
+        fs::lock(run.as_fd(), Lock::Exclusive).context("lock the names")?;
+        for id in self.ids()? {
+            let Some(container) = self.open_id(&id)? else { continue };
+            let Ok(record) = container.record() else { continue };
+            if is_name(&record.name) {
+                self.put_link(run, &record.name, &container)?;
+            }
+        }
+        run.replace(LINKED, boot.as_bytes(), false).context("remember the boot")?;
+        fs::lock(run.as_fd(), Lock::Unlock).context("unlock the names")
+    }
+
+    fn put_link(&self, run: &Dir, name: &str, container: &Container) -> Result<()> {
+        let what = || format!("link {}/{name}", self.run_path.display());
+        let path = self.path(&container.id, container.ephemeral);
+        match run.symlink(&path, name) {
+            Err(Errno::EEXIST) => {
+                run.unlink(name).context(what())?;
+                run.symlink(&path, name).context(what())
+            }
+            other => other.context(what()),
+        }
+    }
+
+    /// Takes a name for a container that is being made: only one can.
+    ///
+    /// The container's directory, in `tmp` still, shows others that the name is taken. A link
+    /// that leads to no directory was left by a process that died, and is replaced.
+    pub fn take_name(&self, name: &str, id: &str, ephemeral: bool) -> Result<()> {
+        let run = self.run_dir()?;
+        let path = self.path(id, ephemeral);
+        let what = || format!("link {}/{name}", self.run_path.display());
+        if name == id {
+            return match run.symlink(&path, name) {
+                Ok(()) | Err(Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(errno).context(what()),
+            };
+        }
+        self.link_names(&run)?;
+        fs::lock(run.as_fd(), Lock::Exclusive).context("lock the names")?;
+        match run.symlink(&path, name) {
+            Err(Errno::EEXIST) => {}
+            other => return other.context(what()),
+        }
+        if let Some(owner) = linked_id(&run, name)
+            && self.open_id(&owner)?.is_some()
+        {
+            let text = format!("the name {name:?} is already in use by container {owner}");
+            return Err(Error::new(text).hint(format!("rocker rm {name}, or take another name")));
+        }
+        run.unlink(name).context(what())?;
+        run.symlink(&path, name).context(what())
+    }
+
+    /// Lets go of a name, if it still is that container's.
+    pub fn drop_name(&self, name: &str, id: &str) {
+        if let Ok(run) = Dir::open(&self.run_path)
+            && linked_id(&run, name).as_deref() == Some(id)
+        {
+            // A link that stays leads nowhere, and `take_name` replaces it.
+            let _ = run.unlink(name);
+        }
+    }
+}
+
+impl Container {
+    /// Takes the lock that every change of the container needs. An error if it is gone by then.
+    pub fn lock(&self) -> Result<()> {
+        fs::lock(self.dir.as_fd(), Lock::Exclusive)
+            .context(format_args!("lock container {}", self.id))?;
+        match self.dir.stat(RECORD) {
+            Err(Errno::ENOENT) => Err(no_such_container(&self.id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_lock(&self) -> bool {
+        fs::lock(self.dir.as_fd(), Lock::TryExclusive).is_ok()
+    }
+
+    /// Lets go of the lock, for every process that shares it.
+    pub fn unlock(&self) {
+        // It can only fail for a bad descriptor.
+        let _ = fs::lock(self.dir.as_fd(), Lock::Unlock);
+    }
+
+    /// Reads what the container is.
+    pub fn record(&self) -> Result<Record> {
+        let record: Record = self.read(RECORD)?;
+        match record.version == 1 && record.id == self.id {
+            true => Ok(record),
+            false => Err(self.damaged(RECORD)),
+        }
+    }
+
+    /// Reads the state as it was stored; `state::current` tells whether it still holds.
+    pub fn stored_state(&self) -> Result<State> {
+        let state: State = self.read(STATE)?;
+        match state.id == self.id {
+            true => Ok(state),
+            false => Err(self.damaged(STATE)),
+        }
+    }
+
+    fn read<T: miniserde::Deserialize>(&self, name: &str) -> Result<T> {
+        let bytes = match self.dir.read(name, LIMIT) {
+            Err(Errno::ENOENT) if self.dir.stat(RECORD).is_err() => {
+                return Err(no_such_container(&self.id));
+            }
+            other => other.context(format_args!("read {name} of container {}", self.id))?,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| self.damaged(name))?;
+        json::from_str(text).map_err(|_| self.damaged(name))
+    }
+
+    fn damaged(&self, name: &str) -> Error {
+        Error::new(format!("container {}: {name} is damaged", self.id))
+            .hint(format!("rocker rm -f {} removes the container", self.id))
+    }
+
+    /// Stores the record so that it survives a reboot.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        let text = json::to_string(record);
+        self.dir
+            .replace(RECORD, text.as_bytes(), !self.ephemeral)
+            .context(format_args!("write {RECORD} of container {}", self.id))
+    }
+
+    /// Stores the state. Only a state that must survive a reboot is worth `durable`.
+    pub fn write_state(&self, state: &State, durable: bool) -> Result<()> {
+        let mut text = json::to_string(state);
+        text.push('\n');
+        self.dir
+            .replace(STATE, text.as_bytes(), durable && !self.ephemeral)
+            .context(format_args!("write {STATE} of container {}", self.id))
+    }
+}
+
+/// The error for a name that no container has.
+pub fn no_such_container(name: &str) -> Error {
+    Error::new(format!("No such container: {}", name.escape_debug()))
+        .hint("rocker ps lists the containers")
+}
+
+/// The id at the end of a name's link.
+fn linked_id(run: &Dir, name: &str) -> Option<String> {
+    let target: OsString = run.readlink(name).ok()?;
+    id_of(Path::new(&target).file_name()?)
+}
+
+fn id_of(name: &OsStr) -> Option<String> {
+    name.to_str().filter(|name| is_id(name)).map(str::to_owned)
+}
+
+/// Whether a text has the form of an id: ten decimal digits.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text may be a name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 128 bytes.
+pub fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    text.len() <= 128
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(inner)
+}
+
+/// Checks a name that was asked for.
+pub fn check_name(name: &str) -> Result<()> {
+    let what = format!("name {:?}", name);
+    match (is_name(name), is_id(name)) {
+        (false, _) => Err(Error::new(format!(
+            "{what}: only letters, digits, '_', '.' and '-' are allowed, and at most 128 of them"
+        ))),
+        (true, true) => Err(Error::new(format!("{what}: ten digits are an id, not a name"))),
+        (true, false) => Ok(()),
+    }
+}
+
+/// A new id.
+pub fn random_id() -> Result<String> {
+    let mut bytes = [0_u8; 8];
+    file::random(&mut bytes).context("read random bytes")?;
+    Ok(format!("{:010}", u64::from_le_bytes(bytes) % 10_000_000_000))
+}
+
+/// What the kernel calls this boot; another one makes every stored process a thing of the past.
+pub fn boot_id() -> Result<String> {
+    let dir = Dir::open("/proc/sys/kernel/random").context("open /proc/sys/kernel/random")?;
+    let text = crate::sys::control::read(&dir, "boot_id").context("read the boot id")?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_directory_or_look_like_an_id_are_refused() {
+        for bad in ["", ".", "..", "a/b", "/a", "-a", "a b", "a\u{1b}", "1234567890", ".boot"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "web-1", "A_b.c", "12345"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_ten_digits() {
+        assert!(is_id(&random_id().unwrap()));
+        assert!(!is_id("123456789") && !is_id("123456789a"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The keeper's ends of a program's standard streams, and the clients that watch them.
+
+use super::protocol::{CHUNK, FromClient, FromKeeper};
+use crate::sys::{Errno, Result, io, tty};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the program writes to and reads from.
+#[derive(Debug)]
+pub struct Streams {
+    /// Reads: stdout or the terminal's master, and stderr. `None` once it has ended.
+    pub outputs: [Option<OwnedFd>; 2],
+    input: Option<OwnedFd>,
+    /// Input that the program has not taken yet; bounded, because clients are not read meanwhile.
+    pending: Vec<u8>,
+    /// The input ends when `pending` has been taken.
+    ending: bool,
+    pub terminal: bool,
+}
+
+impl Streams {
+    /// From the keeper's ends of pipes.
+    pub fn pipes(stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> Result<Self> {
+        for end in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
+            io::set_nonblocking(end.as_fd())?;
+        }
+        Ok(Self {
+            outputs: [Some(stdout), Some(stderr)],
+            input: stdin,
+            pending: Vec::new(),
+            ending: false,
+            terminal: false,
+        })
+    }
+
+    /// From the master end of a terminal.
+    pub fn terminal(master: OwnedFd) -> Result<Self> {
+        io::set_nonblocking(master.as_fd())?;
+        let input = Some(master.as_fd().try_clone_to_owned().map_err(crate::sys::fs::errno)?);
+        Ok(Self {
+            outputs: [Some(master), None],
+            input,
+            pending: Vec::new(),
+            ending: false,
+            terminal: true,
+        })
+    }
+
+    /// Reads a chunk of one output: `Some(0)` at its end, `None` when nothing is there now.
+    pub fn read(&mut self, index: usize, buffer: &mut [u8; CHUNK]) -> Option<usize> {
+        let file = self.outputs[index].as_ref()?;
+        match io::read(file.as_fd(), buffer) {
+            Err(Errno::EAGAIN) => None,
+            // A terminal whose last program has gone gives EIO.
+            Ok(0) | Err(_) => {
+                self.outputs[index] = None;
+                Some(0)
+            }
+            Ok(length) => Some(length),
+        }
+    }
+
+    /// Takes input for the program; it is written as far as the program takes it.
+    pub fn give(&mut self, bytes: &[u8]) {
+        if self.input.is_some() {
+            self.pending.extend_from_slice(bytes);
+            self.write_input();
+        }
+    }
+
+    /// Ends the program's input, after what is still to be written.
+    pub fn end_input(&mut self) {
+        // A terminal has no end: the key for it has the same effect on a program that reads lines.
+        match self.terminal {
+            true => self.give(&[4]),
+            false => {
+                self.ending = true;
+                self.write_input();
+            }
+        }
+    }
+
+    /// Whether no more input is wanted just now.
+    pub fn is_full(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// What to wait for: room in the input.
+    pub fn watch_input(&self) -> Option<BorrowedFd<'_>> {
+        self.input.as_ref().filter(|_| self.is_full()).map(AsFd::as_fd)
+    }
+
+    /// Writes what is pending, as much as fits.
+    pub fn write_input(&mut self) {
+        let Some(input) = &self.input else { return };
+        match io::write(input.as_fd(), &self.pending) {
+            Ok(written) => drop(self.pending.drain(..written)),
+            Err(Errno::EAGAIN) => return,
+            // The program reads no more.
+            Err(_) => {
+                self.pending.clear();
+                self.ending = true;
+            }
+        }
+        if self.ending && self.pending.is_empty() {
+            self.input = None;
+        }
+    }
+
+    /// Passes on the size of the client's terminal.
+    pub fn resize(&self, size: tty::Size) {
+        if let (true, Some(master)) = (self.terminal, &self.outputs[0]) {
+            // It may have been closed just now.
+            let _ = tty::set_size(master.as_fd(), size);
+        }
+    }
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Client {
+    pub socket: OwnedFd,
+    pub output: bool,
+    /// When this one goes, the program's input ends: it is the one that started the container.
+    pub owns_input: bool,
+    /// Packets that do not fit into the socket now; no output is read while there are any.
+    waiting: VecDeque<Vec<u8>>,
+    pub gone: bool,
+}
+
+impl Client {
+    pub fn new(socket: OwnedFd, output: bool, owns_input: bool) -> Self {
+        Self { socket, output, owns_input, waiting: VecDeque::new(), gone: false }
+    }
+
+    /// Sends a message, or keeps it until there is room.
+    pub fn send(&mut self, message: &FromKeeper<'_>) {
+        self.waiting.push_back(message.encode());
+        self.flush();
+    }
+
+    /// Sends what waits, as much as fits.
+    pub fn flush(&mut self) {
+        while let Some(packet) = self.waiting.front() {
+            match io::send_now(self.socket.as_fd(), packet) {
+                Ok(()) => drop(self.waiting.pop_front()),
+                Err(Errno::EAGAIN) => return,
+                Err(_) => {
+                    self.gone = true;
+                    self.waiting.clear();
+                }
+            }
+        }
+    }
+
+    /// Whether packets wait for room.
+    pub fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Receives one message and hands it on; notices when the client has gone.
+    pub fn receive(&mut self, buffer: &mut [u8; CHUNK + 1], take: &mut dyn FnMut(FromClient<'_>)) {
+        match io::receive(self.socket.as_fd(), buffer) {
+            Ok((0, _)) => self.gone = true,
+            Ok((length, _)) => match FromClient::decode(&buffer[..length]) {
+                Some(FromClient::Hello { output }) => self.output = output,
+                Some(message) => take(message),
+                None => self.gone = true,
+            },
+            Err(Errno::EAGAIN) => {}
+            Err(_) => self.gone = true,
+        }
+    }
+}
