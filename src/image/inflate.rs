@@ -1,5 +1,7 @@
 //! Gzip to bytes, in a child of its own: the work of a forked, confined process.
+//! Bzip2 is taken as well, by `bzip2`.
 
+use super::bzip2;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use zlib_rs::{Inflate, InflateFlush, Status};
@@ -12,13 +14,15 @@ pub const CUT_SHORT: u8 = 11;
 pub const GARBAGE: u8 = 12;
 pub const ERRNO: u8 = 100;
 
+/// Bytes that tell the two formats apart.
+const FIRST: usize = 10;
 const INPUT: usize = 64 << 10;
 const OUTPUT: usize = 256 << 10;
 /// What makes the inflater expect a gzip header and check its trailer, with the largest window.
 const GZIP_WINDOW_BITS: u8 = 16 + 15;
 
 /// The compressed bytes: first those that were read to recognise them.
-struct Compressed<'a> {
+pub struct Compressed<'a> {
     file: &'a File,
     buffer: Vec<u8>,
     start: usize,
@@ -32,12 +36,13 @@ pub fn code(error: std::io::Error) -> u8 {
 }
 
 impl Compressed<'_> {
-    fn rest(&self) -> &[u8] {
+    /// What was read and not yet taken.
+    pub fn rest(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
     /// Makes sure that `count` bytes are there, unless the end comes first.
-    fn need(&mut self, count: usize) -> Result<bool, u8> {
+    pub fn need(&mut self, count: usize) -> Result<bool, u8> {
         while self.rest().len() < count && !self.ended {
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -55,6 +60,16 @@ impl Compressed<'_> {
         }
         Ok(self.rest().len() >= count)
     }
+
+    /// Takes the next byte; none at the end.
+    pub fn next(&mut self) -> Result<Option<u8>, u8> {
+        if self.start == self.buffer.len() && !self.need(1)? {
+            return Ok(None);
+        }
+        let byte = self.buffer.get(self.start).copied();
+        self.start += 1;
+        Ok(byte)
+    }
 }
 
 /// Inflates `prefix` and then what `file` gives into `output`; gives the exit code.
@@ -62,7 +77,11 @@ pub fn inflate(prefix: &[u8], file: &File, output: &File) -> u8 {
     let mut buffer = Vec::with_capacity(prefix.len() + INPUT);
     buffer.extend_from_slice(prefix);
     let mut input = Compressed { file, buffer, start: 0, ended: false };
-    match members(&mut input, output) {
+    let done = input.need(FIRST).and_then(|_| match bzip2::is_bzip2(input.rest()) {
+        true => bzip2::streams(&mut input, output),
+        false => members(&mut input, output),
+    });
+    match done {
         Ok(code) | Err(code) => code,
     }
 }
@@ -110,14 +129,14 @@ fn member(input: &mut Compressed<'_>, mut output: &File, space: &mut [u8]) -> Re
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::sys::file::pipe;
 
     /// `printf 'hello\n' | gzip -n`
     const HELLO: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\xe7\x02\x00\x20\x30\x3a\x36\x06\x00\x00\x00";
 
-    fn inflated(bytes: &[u8]) -> (u8, String) {
+    pub fn inflated(bytes: &[u8]) -> (u8, String) {
         let (compressed, write) = pipe(1 << 16).unwrap();
         let (mut read, output) = pipe(1 << 16).unwrap();
         (&write).write_all(bytes.get(2..).unwrap_or_default()).unwrap();

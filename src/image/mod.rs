@@ -1,6 +1,9 @@
 //! Images: archives in, layers and their records on the disk, commits out.
 
+mod bzip2;
 mod collect;
+mod commit;
+mod copy;
 mod deferred;
 mod digest;
 mod extract;
@@ -16,6 +19,7 @@ mod store;
 mod tar;
 
 pub use collect::Removed;
+pub use commit::Commit;
 pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;

@@ -1,9 +1,10 @@
-//! Where an archive comes from: a file or standard input, plain or gzip, with its digest taken
+//! Where an archive comes from: a file or standard input, plain, gzip or bzip2, with its digest taken
 //! beside the extraction.
 //!
 //! A plain file is read twice, by this process and by the one that hashes it. Everything else
 //! is read once; this process hands what it reads on to the hash.
 
+use super::bzip2::is_bzip2;
 use super::digest::{Digest, hex};
 use super::inflate::{self, inflate};
 use crate::error::{Context, Error, Result, warn};
@@ -19,10 +20,9 @@ const PIPE: u32 = 1 << 20;
 const BUFFER: usize = 256 << 10;
 
 /// The formats that are recognised only to be named: how they begin, and what undoes them.
-const OTHERS: [(&[u8], &str, &str); 7] = [
+const OTHERS: [(&[u8], &str, &str); 6] = [
     (b"\xfd7zXZ\0", "xz", "xz -dc"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"),
-    (b"BZh", "bzip2", "bzip2 -dc"),
     (b"\x1f\x9d", "compress", "gzip -dc"),
     (b"LZIP", "lzip", "lzip -dc"),
     (b"\x04\x22\x4d\x18", "lz4", "lz4 -dc"),
@@ -78,7 +78,7 @@ pub fn open(path: &str) -> Result<Source> {
         return Err(Error::new("the archive is empty"));
     }
     let total = is_file.then_some(stat.size);
-    if first.starts_with(b"\x1f\x8b") {
+    if first.starts_with(b"\x1f\x8b") || is_bzip2(&first) {
         return compressed(archive, first, is_file, total);
     }
     plain(archive, first, is_file, total)
@@ -262,11 +262,11 @@ fn verdict(inflater: Child) -> Result<()> {
     match inflater.wait().context("wait for the inflater")? {
         Ended::Exited(inflate::DONE) => Ok(()),
         Ended::Exited(inflate::GARBAGE) => {
-            warn("what stands behind the end of the gzip data is left out");
+            warn("what stands behind the end of the compressed data is left out");
             Ok(())
         }
-        Ended::Exited(inflate::DAMAGED) => Err(Error::new("the gzip data is damaged")),
-        Ended::Exited(inflate::CUT_SHORT) => Err(Error::new("the gzip data is cut short")),
+        Ended::Exited(inflate::DAMAGED) => Err(Error::new("the compressed data is damaged")),
+        Ended::Exited(inflate::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
         Ended::Exited(code) if code > inflate::ERRNO => Err(errno_of(code)).context("read"),
         ended => {
             Err(Error::new(format!("the process that inflates the archive failed: {ended:?}")))

@@ -7,9 +7,6 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};
 
-/// The most bytes that a value or the list of names can have. Source: include/uapi/linux/limits.h.
-const LIMIT: usize = 64 << 10;
-
 /// What carries attributes.
 #[derive(Clone, Copy)]
 pub enum Target<'a> {
@@ -57,42 +54,56 @@ pub fn set(target: Target<'_>, name: &[u8], value: &[u8]) -> Result<()> {
 /// The value of the attribute `name`. `ENODATA` where there is none.
 pub fn get(target: Target<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    let name = name.as_ptr();
-    let mut value = vec![0_u8; LIMIT];
-    let buffer = value.as_mut_ptr();
-    let size = match target.path()? {
-        // SAFETY: the strings outlive the call, the kernel writes at most LIMIT bytes.
-        None => unsafe { syscall!(Sysno::fgetxattr, target.fd(), name, buffer, LIMIT) },
+    let path = target.path()?;
+    sized(|buffer, size| match &path {
+        // SAFETY: the strings outlive the call, the kernel writes at most `size` bytes.
+        None => unsafe { syscall!(Sysno::fgetxattr, target.fd(), name.as_ptr(), buffer, size) },
         Some(path) => {
             let path = path.as_ptr();
             // SAFETY: as above.
-            unsafe { syscall!(Sysno::lgetxattr, path, name, buffer, LIMIT) }
+            unsafe { syscall!(Sysno::lgetxattr, path, name.as_ptr(), buffer, size) }
         }
-    }?;
-    value.truncate(size);
-    Ok(value)
+    })
 }
 
 /// The names of all attributes, sorted. None where the file system has no attributes at all.
 pub fn names(target: Target<'_>) -> Result<Vec<Vec<u8>>> {
-    let mut list = vec![0_u8; LIMIT];
-    let buffer = list.as_mut_ptr();
-    let size = match target.path()? {
-        // SAFETY: the kernel writes at most LIMIT bytes into the buffer of that size.
-        None => unsafe { syscall!(Sysno::flistxattr, target.fd(), buffer, LIMIT) },
+    let path = target.path()?;
+    let list = sized(|buffer, size| match &path {
+        // SAFETY: the kernel writes at most `size` bytes into a buffer of that size.
+        None => unsafe { syscall!(Sysno::flistxattr, target.fd(), buffer, size) },
         Some(path) => {
             let path = path.as_ptr();
             // SAFETY: as above, and the path outlives the call.
-            unsafe { syscall!(Sysno::llistxattr, path, buffer, LIMIT) }
+            unsafe { syscall!(Sysno::llistxattr, path, buffer, size) }
         }
-    };
-    let size = match size {
+    });
+    let list = match list {
         Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
     };
-    list.truncate(size);
-    let mut names: Vec<_> =
-        list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+    let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut names: Vec<_> = names.map(<[u8]>::to_vec).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// Asks for the size first: most files have no attributes, and then that is all.
+fn sized(call: impl Fn(*mut u8, usize) -> Result<usize>) -> Result<Vec<u8>> {
+    loop {
+        let size = call(std::ptr::null_mut(), 0)?;
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let mut bytes = vec![0; size];
+        match call(bytes.as_mut_ptr(), size) {
+            // It grew meanwhile.
+            Err(Errno::ERANGE) => {}
+            Ok(length) => {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
 }

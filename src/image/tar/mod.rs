@@ -199,7 +199,8 @@ impl<R: Read> Reader<R> {
             b'K' => before.long_link = Some(header::text(&self.special(size()?)?).to_vec()),
             b'x' | b'X' => {
                 let content = self.special(size()?)?;
-                before.extended.get_or_insert_default().add(&content)?;
+                // One behind another replaces it, as for other readers.
+                before.extended.insert(Extended::default()).add(&content)?;
             }
             b'g' => {
                 let content = self.special(size()?)?;
@@ -231,10 +232,12 @@ impl<R: Read> Reader<R> {
     ) -> Result<Entry> {
         let extended = before.extended.unwrap_or_default();
         let stored = extended.size.or(stored);
-        let (path, link) = (before.long_name, before.long_link);
-        let path = extended.path.clone().or(path).unwrap_or_else(|| header.path());
+        let defaults = &self.defaults;
+        let path = extended.path.clone().or_else(|| defaults.path.clone());
+        let path = path.or(before.long_name).unwrap_or_else(|| header.path());
         let path = extended.sparse.name.clone().unwrap_or(path);
-        let link = extended.link.clone().or(link).unwrap_or_else(|| header.link().to_vec());
+        let link = extended.link.clone().or_else(|| defaults.link.clone());
+        let link = link.or(before.long_link).unwrap_or_else(|| header.link().to_vec());
         let kind = kind(header.type_flag(), &path);
         let number = |what: &str, value: Option<i64>| {
             let value = value.and_then(|value| u32::try_from(value).ok());

@@ -1,5 +1,6 @@
 //! Extended headers: records of `length key=value`, and what rocker takes from them.
 
+use super::header::text;
 use super::sparse::{self, Extent};
 use crate::error::{Error, Result};
 
@@ -59,19 +60,18 @@ pub fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Seconds and nanoseconds of a decimal number with a fraction, rounded down.
+/// Seconds and nanoseconds of a decimal number with a fraction, rounded down. What no longer
+/// belongs to the number is left out: a time is not worth refusing an archive.
 fn time(value: &[u8]) -> Option<(i64, i64)> {
     let (negative, value) = match value.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, value),
     };
-    let mut parts = value.splitn(2, |byte| *byte == b'.');
-    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
-    let fraction = parts.next().unwrap_or_default();
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let whole = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let seconds = i64::try_from(decimal(&value[..whole])?).ok()?;
+    let fraction = value[whole..].strip_prefix(b".").unwrap_or_default();
+    let digits = fraction.iter().copied().take_while(u8::is_ascii_digit);
+    let digits = digits.chain(std::iter::repeat(b'0')).take(9);
     let nanoseconds = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     match (negative, nanoseconds) {
         (false, _) => Some((seconds, nanoseconds)),
@@ -80,12 +80,9 @@ fn time(value: &[u8]) -> Option<(i64, i64)> {
     }
 }
 
-/// A name or target: no NUL, since the kernel would end it there.
-fn name(key: &str, value: &[u8]) -> Result<Vec<u8>> {
-    match value.contains(&0) {
-        true => Err(malformed(&format!("a NUL byte in {key}"))),
-        false => Ok(value.to_vec()),
-    }
+/// A name or target: it ends at a NUL byte, as it would for the kernel.
+fn name(value: &[u8]) -> Vec<u8> {
+    text(value).to_vec()
 }
 
 fn identity(key: &str, value: &[u8]) -> Result<u32> {
@@ -108,23 +105,23 @@ impl Extended {
         Ok(())
     }
 
-    /// What of a global header holds for every entry behind it: owner and time, no names.
+    /// What of a global header holds for every entry behind it: no sizes, maps or attributes.
     pub fn defaults(self) -> Self {
-        Self { uid: self.uid, gid: self.gid, modified: self.modified, ..Self::default() }
+        let Self { path, link, uid, gid, modified, .. } = self;
+        Self { path, link, uid, gid, modified, ..Self::default() }
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         // Empty takes back an earlier value.
         let present = !value.is_empty();
         match key {
-            b"path" => self.path = present.then(|| name("path", value)).transpose()?,
-            b"linkpath" => self.link = present.then(|| name("linkpath", value)).transpose()?,
+            b"path" => self.path = present.then(|| name(value)),
+            b"linkpath" => self.link = present.then(|| name(value)),
             b"size" => self.size = present.then(|| size("size", value)).transpose()?,
             b"uid" => self.uid = present.then(|| identity("uid", value)).transpose()?,
             b"gid" => self.gid = present.then(|| identity("gid", value)).transpose()?,
             b"mtime" => {
-                let parse = || time(value).ok_or_else(|| malformed("mtime is no time"));
-                self.modified = present.then(parse).transpose()?;
+                self.modified = time(value);
             }
             _ => {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
@@ -154,7 +151,7 @@ impl Extended {
 impl Sparse {
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key {
-            b"name" => self.name = Some(name("GNU.sparse.name", value)?),
+            b"name" => self.name = Some(name(value)),
             b"size" | b"realsize" => self.real_size = Some(size("GNU.sparse.size", value)?),
             b"major" => self.major = Some(size("GNU.sparse.major", value)?),
             b"minor" | b"numblocks" => {
@@ -278,7 +275,9 @@ mod tests {
         assert_eq!(time(b"-3"), Some((-3, 0)));
         assert_eq!(time(b"7."), Some((7, 0)));
         assert_eq!(time(b"1.0000000019"), Some((1, 1)));
-        assert_eq!(time(b"1e5"), None);
+        assert_eq!(time(b"12xx9.5"), Some((12, 0)));
+        assert_eq!(time(b"12.5xx"), Some((12, 500_000_000)));
+        assert_eq!(time(b"x"), None);
     }
 
     #[test]

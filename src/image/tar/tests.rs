@@ -93,8 +93,8 @@ fn long_names_and_extended_headers_go_before_the_header() {
 }
 
 #[test]
-fn a_global_header_gives_owner_and_time_but_no_name() {
-    let global = records(&[("path", "z"), ("uid", "7"), ("mtime", "99")]);
+fn a_global_header_holds_for_every_entry_behind_it() {
+    let global = records(&[("size", "9"), ("uid", "7"), ("mtime", "99")]);
     let bytes = archive(&[
         (&header("g", b'g', global.len() as u64), &global),
         (&header("a", b'0', 0), b""),
