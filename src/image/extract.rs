@@ -7,7 +7,7 @@
 use super::deferred::{Deferred, Meta};
 use super::remove::remove_counted;
 use super::tar::{Entry, Extent, Kind, Reader};
-use crate::error::{Context, Error, Result, warn};
+use crate::error::{Context, Error, Result, escape, warn};
 use crate::sys::fs::{self, Dir};
 use crate::sys::xattr::{self, Target};
 use crate::sys::{Errno, file};
@@ -271,7 +271,7 @@ pub fn is_overlay(name: &[u8]) -> bool {
 
 /// Bytes of a name as they may be shown.
 pub fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).escape_debug().to_string()
+    escape(&String::from_utf8_lossy(bytes))
 }
 
 fn set_directory(root: &Rc<Dir>, cache: &mut Resolved, meta: &Meta) -> Result<()> {

@@ -8,7 +8,7 @@ use super::source::{self, Source};
 use super::stage::Stage;
 use super::store::Store;
 use super::tar::Reader;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, escape};
 
 /// The staged tree, and its mode where the archive does not tell one.
 const LAYER: &str = "layer";
@@ -45,7 +45,7 @@ impl Store {
             self.publish(&stage, &image)?;
             Ok(image)
         };
-        import().context(format_args!("import {}", source.escape_debug()))
+        import().context(format_args!("import {}", escape(source)))
     }
 }
 

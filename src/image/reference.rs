@@ -1,6 +1,6 @@
 //! The name of an image: `NAME[:TAG]`, checked once, before any path is made of it.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escape};
 use std::fmt::{self, Display};
 
 /// The longest name, with its slashes.
@@ -28,7 +28,7 @@ impl Reference {
         match reference.wrong() {
             None => Ok(reference),
             Some(why) => {
-                let what = format!("invalid reference format: \"{}\"", text.escape_debug());
+                let what = format!("invalid reference format: \"{}\"", escape(text));
                 Err(Error::new(what).hint(why))
             }
         }

@@ -6,7 +6,7 @@
 use super::record::{Image, is_digest};
 use super::reference::{Reference, is_hex};
 use super::stage::{self, Stage, random_name, subdirectory};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, escape};
 use crate::sys::Errno;
 use crate::sys::file;
 use crate::sys::fs::{self, Dir, Kind, Lock};
@@ -124,7 +124,7 @@ impl Store {
     /// The tree of a layer.
     pub(super) fn layer(&self, digest: &str) -> Result<Dir> {
         if !is_digest(digest) {
-            return Err(Error::new(format!("layer {}: bad digest", digest.escape_debug())));
+            return Err(Error::new(format!("layer {}: bad digest", escape(digest))));
         }
         self.root.dir(format!("{LAYERS}/{digest}")).context(format_args!("open layer {digest}"))
     }
@@ -253,7 +253,7 @@ impl Store {
 
 /// The error for a name that no image has.
 pub(super) fn no_such_image(name: &str) -> Error {
-    Error::new(format!("No such image: {}", name.escape_debug()))
+    Error::new(format!("No such image: {}", escape(name)))
         .hint("rocker images lists the images; rocker import ARCHIVE NAME makes one")
 }
 
