@@ -1,6 +1,214 @@
-//! The command line.
+//! The command line: finds the command that the arguments name, runs it, reports how it ended.
+
+mod change;
+mod command;
+mod commands;
+mod completion;
+mod help;
+mod json;
+mod list;
+mod manual;
+mod nearest;
+mod parse;
+mod print;
+mod template;
+mod units;
+mod when;
+
+use crate::container::Engine;
+use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, write_stderr};
+use crate::sys::process;
+use command::{Command, Entry, Flag, Rules};
+use parse::Parsed;
+use std::process::ExitCode;
+
+/// The options before the command, and what the command is told of the call.
+#[derive(Default)]
+pub struct Globals {
+    root: Option<String>,
+    run_root: Option<String>,
+    debug: bool,
+    version: bool,
+    /// The command and all that follows it.
+    words: Vec<String>,
+    /// The spelling that the command was called by: `ps` or `container ls`.
+    called: String,
+}
+
+impl Globals {
+    /// The directory of what outlives a reboot.
+    pub fn root(&self) -> String {
+        place(&self.root, "ROCKER_ROOT", "/var/lib/rocker")
+    }
+
+    /// The directory of what describes running containers.
+    pub fn run_root(&self) -> String {
+        place(&self.run_root, "ROCKER_RUN_ROOT", "/var/run/rocker")
+    }
+
+    /// Opens the engine on these directories.
+    pub fn engine(&self) -> Result<Engine> {
+        Engine::open(self.root().as_ref(), self.run_root().as_ref())
+    }
+}
+
+fn place(option: &Option<String>, variable: &str, usual: &str) -> String {
+    let given = option.clone().or_else(|| std::env::var(variable).ok());
+    given.filter(|path| !path.is_empty()).unwrap_or_else(|| usual.to_string())
+}
+
+/// rocker itself: the options before the command.
+pub static ROCKER: Command<Globals> = Command {
+    name: "",
+    aliases: "",
+    words: "[COMMAND] [ARG...]",
+    about: "A container engine in one static file.",
+    more: "",
+    rules: Rules::Verbatim,
+    flags: &[
+        Flag {
+            spec: "--root DIR",
+            about: "Where images and containers are kept (ROCKER_ROOT, /var/lib/rocker)",
+            set: |o, value| value.set(&mut o.root),
+        },
+        Flag {
+            spec: "--run-root DIR",
+            about: "Where running containers are described (ROCKER_RUN_ROOT, /var/run/rocker)",
+            set: |o, value| value.set(&mut o.run_root),
+        },
+        Flag {
+            spec: "--debug",
+            about: "Show each step on stderr, as RUST_LOG=debug does",
+            set: |o, value| value.set(&mut o.debug),
+        },
+        Flag {
+            spec: "-v, --version",
+            about: "Show the version",
+            set: |o, value| value.set(&mut o.version),
+        },
+    ],
+    word: |o, word| {
+        o.words.push(word);
+        Ok(())
+    },
+    run: |_, globals| dispatch(globals),
+};
 
 /// Runs the command that the arguments name.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        let why = info.payload_as_str().unwrap_or_default();
+        report(&match info.location() {
+            Some(at) => Error::new(format!("internal error: {why} ({}:{})", at.file(), at.line())),
+            None => Error::new(format!("internal error: {why}")),
+        });
+        process::exit_now(ENGINE)
+    }));
+    // Modes are given whole, whatever mask the caller has.
+    process::umask(0);
+    let globals = Globals::default();
+    let words = match arguments() {
+        Ok(words) => words,
+        Err(error) => {
+            report(&error);
+            return ExitCode::from(error.code);
+        }
+    };
+    ExitCode::from(call(&ROCKER, "", &globals, &words))
+}
+
+/// The arguments without the name of the program.
+fn arguments() -> Result<Vec<String>> {
+    std::env::args_os()
+        .skip(1)
+        .map(|word| {
+            word.into_string().map_err(|word| {
+                let shown = escape(&word.to_string_lossy());
+                Error::new(format!("an argument is not UTF-8: {shown}")).code(ENGINE)
+            })
+        })
+        .collect()
+}
+
+/// Parses and runs one command, and reports its error. Gives the exit code.
+fn call(entry: &'static dyn Entry, called: &str, globals: &Globals, words: &[String]) -> u8 {
+    let facts = entry.facts();
+    let mut call = entry.call();
+    match parse::parse(entry, &mut *call, words) {
+        Ok(Parsed::Act) => {}
+        Ok(Parsed::Help) => return end(help::show(entry).map(|()| 0), FAILURE),
+        Err(error) => {
+            let about = if called.is_empty() { String::new() } else { format!("{called}: ") };
+            report(&Error { message: format!("{about}{}", error.message), ..error.clone() });
+            write_stderr(&format!("\nUsage:  {}\n", help::usage(&facts)));
+            let name = if called.is_empty() { "rocker".into() } else { format!("rocker {called}") };
+            write_stderr(&format!("\nRun '{name} --help' for more information\n"));
+            return error.code;
+        }
+    }
+    if facts.rules.needs_root() && !process::is_root() {
+        let why = "needs root: namespaces, mounts and cgroups are made by root only";
+        return end(Err(Error::new(why).hint("use sudo")), facts.rules.failure());
+    }
+    end(call.run(globals), facts.rules.failure())
+}
+
+/// Reports an error; `failure` is the code of one that has none of its own.
+fn end(result: Result<u8>, failure: u8) -> u8 {
+    result.unwrap_or_else(|error| {
+        report(&error);
+        if error.code == FAILURE { failure } else { error.code }
+    })
+}
+
+/// Runs the command that the words after the global options name.
+fn dispatch(mut globals: Globals) -> Result<u8> {
+    let level = std::env::var("RUST_LOG").unwrap_or_default();
+    if globals.debug || level.contains("debug") || level.contains("trace") {
+        show_debug();
+    }
+    if globals.version {
+        print::out(concat!("rocker ", env!("CARGO_PKG_VERSION"), "\n"))?;
+        return Ok(0);
+    }
+    let mut words = std::mem::take(&mut globals.words);
+    if words.is_empty() {
+        help::overview()?;
+        return Ok(0);
+    }
+    let first = words.remove(0);
+    if let Some(entry) = commands::find(&first) {
+        globals.called = first;
+        return Ok(call(entry, &globals.called, &globals, &words));
+    }
+    if !commands::is_noun(&first) {
+        return Err(unknown(&first, ""));
+    }
+    match words.first().map(String::as_str) {
+        None | Some("--help" | "-h") => {
+            help::noun(&first)?;
+            Ok(0)
+        }
+        Some(second) => {
+            let spelling = format!("{first} {second}");
+            let Some(entry) = commands::find(&spelling) else {
+                return Err(unknown(second, &first));
+            };
+            globals.called = spelling;
+            Ok(call(entry, &globals.called, &globals, &words[1..]))
+        }
+    }
+}
+
+fn unknown(word: &str, noun: &str) -> Error {
+    let before = if noun.is_empty() { String::new() } else { format!("{noun} ") };
+    let known = commands::spellings().filter_map(|spelling| match noun {
+        "" => (!spelling.contains(' ')).then_some(spelling),
+        _ => spelling.strip_prefix(&*before),
+    });
+    let error = Error::new(format!("unknown command: {before}{word}"));
+    match nearest::nearest(word, known.chain(commands::NOUNS.iter().copied())) {
+        Some(near) => error.hint(format!("did you mean 'rocker {before}{near}'?")),
+        None => error.hint("see 'rocker --help'"),
+    }
 }

@@ -1,0 +1,70 @@
+//! `commit`: an image from what a container has become.
+
+use super::Globals;
+use crate::container::{self, CommitChanges};
+use crate::error::Result;
+use crate::image::Reference;
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::{change, print};
+
+#[derive(Default)]
+pub struct Options {
+    words: Vec<String>,
+    changes: Vec<String>,
+    message: String,
+    author: String,
+}
+
+pub static COMMAND: Command<Options> = Command {
+    name: "commit",
+    aliases: "container commit",
+    words: "CONTAINER IMAGE",
+    about: "Make an image of what a container has become.",
+    more: "\
+Examples:
+  rocker commit web myimage
+  rocker commit -m 'with tools' -c 'CMD [\"/bin/sh\"]' web myimage:2
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-c, --change INSTRUCTION",
+            about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
+            set: |o, value| {
+                let line = value.text();
+                change::apply(&mut Default::default(), &line)?;
+                o.changes.push(line);
+                Ok(())
+            },
+        },
+        Flag {
+            spec: "-m, --message TEXT",
+            about: "Keep a remark with the image",
+            set: |o, value| value.set(&mut o.message),
+        },
+        Flag {
+            spec: "-a, --author NAME",
+            about: "Keep the author with the image",
+            set: |o, value| value.set(&mut o.author),
+        },
+    ],
+    word: |o, word| {
+        o.words.push(word);
+        Ok(())
+    },
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let [name, image] = &*options.words else { return Ok(1) };
+    let reference = Reference::parse(image)?;
+    let engine = globals.engine()?;
+    let mut config = container::image_config(&engine, name)?;
+    for line in &options.changes {
+        change::apply(&mut config, line)?;
+    }
+    let changes = CommitChanges { message: options.message, author: options.author, config };
+    let image = container::commit(&engine, name, &reference, changes)?;
+    print::line(&format!("sha256:{}", image.id))?;
+    Ok(0)
+}

@@ -1,0 +1,239 @@
+//! `images`: the images.
+
+use super::Globals;
+use crate::error::Result;
+use crate::image::Image;
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::list::{self, Filter};
+use crate::rocker::{json, print, units, when};
+use miniserde::json::Value;
+
+#[derive(Default)]
+pub struct Options {
+    wanted: Option<String>,
+    all: bool,
+    quiet: bool,
+    full: bool,
+    filters: Vec<String>,
+    format: Option<String>,
+}
+
+const FILTERS: &[&str] = &["reference", "label", "dangling", "before", "since"];
+
+pub static COMMAND: Command<Options> = Command {
+    name: "images",
+    aliases: "image ls, image list",
+    words: "[IMAGE]",
+    about: "List the images.",
+    more: "\
+Filters: reference (a pattern), label, before and since (an image), dangling.
+Fields of a template: .Repository .Tag .ID .Size .CreatedAt .CreatedSince
+
+Examples:
+  rocker images
+  rocker images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-a, --all",
+            about: "Show all images (always so)",
+            set: |o, value| value.set(&mut o.all),
+        },
+        Flag {
+            spec: "-q, --quiet",
+            about: "Show only ids",
+            set: |o, value| value.set(&mut o.quiet),
+        },
+        Flag {
+            spec: "--no-trunc",
+            about: "Show whole ids",
+            set: |o, value| value.set(&mut o.full),
+        },
+        Flag {
+            spec: "-f, --filter KEY=VALUE",
+            about: "Show only what this holds for",
+            set: |o, value| value.set(&mut o.filters),
+        },
+        Flag {
+            spec: "--format FORMAT",
+            about: "Show each by a template, or as json",
+            set: |o, value| value.set(&mut o.format),
+        },
+    ],
+    word: |o, word| {
+        o.wanted = Some(word);
+        Ok(())
+    },
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let format = list::format(options.format.as_deref())?;
+    let mut filters = list::filters(&options.filters, FILTERS)?;
+    let engine = globals.engine()?;
+    // An image that is named is looked up once: what counts is when it was made.
+    for filter in &mut filters {
+        if matches!(&*filter.key, "before" | "since") {
+            filter.value = engine.images.find(&filter.value)?.created.to_string();
+        }
+    }
+    let mut images = engine.images.list()?;
+    images.retain(|image| {
+        let wanted = options.wanted.as_deref().is_none_or(|wanted| named(image, wanted));
+        wanted && list::passes(&filters, |filter| holds(image, filter))
+    });
+    let text = match format {
+        Some(format) => {
+            let rows: Vec<Value> = images.iter().map(|image| row(image, options.full)).collect();
+            let headers =
+                [("ID", "IMAGE ID"), ("CreatedAt", "CREATED AT"), ("CreatedSince", "CREATED")];
+            list::show(&format, &rows, &headers)?
+        }
+        None if options.quiet => {
+            let mut ids: Vec<String> =
+                images.iter().map(|image| shown_id(image, options.full) + "\n").collect();
+            // An image with several names is still one.
+            let mut seen = Vec::new();
+            ids.retain(|id| {
+                !seen.contains(id) && {
+                    seen.push(id.clone());
+                    true
+                }
+            });
+            ids.concat()
+        }
+        None => table(&images, options.full),
+    };
+    print::out(&text)?;
+    Ok(0)
+}
+
+fn table(images: &[Image], full: bool) -> String {
+    let header = ["REPOSITORY", "TAG", "IMAGE ID", "SIZE", "CREATED"];
+    let mut rows = vec![header.map(str::to_string).to_vec()];
+    for image in images {
+        rows.push(vec![
+            image.name.clone(),
+            image.tag.clone(),
+            shown_id(image, full),
+            units::size(image.size),
+            when::local_text(image.created),
+        ]);
+    }
+    print::table(&rows)
+}
+
+fn shown_id(image: &Image, full: bool) -> String {
+    match full {
+        true => format!("sha256:{}", image.id),
+        false => image.id.get(..8).unwrap_or(&image.id).to_string(),
+    }
+}
+
+/// Whether an image is called by `NAME` or `NAME:TAG`, `*` and `?` standing for anything.
+fn named(image: &Image, wanted: &str) -> bool {
+    let whole = format!("{}:{}", image.name, image.tag);
+    glob(wanted.as_bytes(), image.name.as_bytes()) || glob(wanted.as_bytes(), whole.as_bytes())
+}
+
+/// Whether the text fits the pattern. Goes back to the last `*` only, so it is never slow.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut place) = (0, 0);
+    let mut star = None;
+    while place < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, place));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[place] => {
+                at += 1;
+                place += 1;
+            }
+            _ => match star {
+                Some((before, from)) => {
+                    star = Some((before, from + 1));
+                    at = before + 1;
+                    place = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+fn holds(image: &Image, filter: &Filter) -> bool {
+    match &*filter.key {
+        "reference" => named(image, &filter.value),
+        "label" => list::has_label(&image.config.labels, &filter.value),
+        "before" => filter.value.parse().is_ok_and(|created: i64| image.created < created),
+        "since" => filter.value.parse().is_ok_and(|created: i64| image.created > created),
+        // Each image that is kept has a name.
+        "dangling" => filter.value != "true",
+        _ => false,
+    }
+}
+
+/// One image under docker's keys.
+fn row(image: &Image, full: bool) -> Value {
+    let ago = units::duration(when::now() / 1_000_000_000 - image.created) + " ago";
+    let size = || json::text(units::size(image.size));
+    json::object(vec![
+        ("Containers", json::text("N/A")),
+        ("CreatedAt", json::text(when::local_text_with_zone(image.created))),
+        ("CreatedSince", json::text(ago)),
+        ("Digest", json::text("<none>")),
+        ("ID", json::text(shown_id(image, full))),
+        ("Repository", json::text(&image.name)),
+        ("SharedSize", json::text("N/A")),
+        ("Size", size()),
+        ("Tag", json::text(&image.tag)),
+        ("UniqueSize", json::text("N/A")),
+        ("VirtualSize", size()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Image {
+        Image {
+            name: "local/app".into(),
+            tag: "1.2".into(),
+            id: "b38350bbd27a0000".into(),
+            size: 1_240_000,
+            created_time: String::new(),
+            created: 1_768_381_637,
+            layers: Vec::new(),
+            config: Default::default(),
+            comment: String::new(),
+            author: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_columns_of_the_seed() {
+        let text = table(&[sample()], false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "REPOSITORY  TAG  IMAGE ID  SIZE    CREATED");
+        assert!(lines[1].starts_with("local/app   1.2  b38350bb  1.24MB  2026-01-1"));
+    }
+
+    #[test]
+    fn an_image_is_found_by_name_reference_and_pattern() {
+        for wanted in ["local/app", "local/app:1.2", "local/*", "*:1.?", "*"] {
+            assert!(named(&sample(), wanted), "{wanted}");
+        }
+        for wanted in ["app", "local/app:1", "local", "", "*x", "local/app:1.2?"] {
+            assert!(!named(&sample(), wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_many_stars_ends() {
+        assert!(!glob("*a".repeat(40).as_bytes(), "a".repeat(39).as_bytes()));
+    }
+}

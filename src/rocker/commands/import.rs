@@ -1,0 +1,65 @@
+//! `import`: an image from a root file system.
+
+use super::Globals;
+use crate::error::Result;
+use crate::image::{ImageConfig, Reference};
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::{change, print, units};
+use std::io::IsTerminal;
+
+#[derive(Default)]
+pub struct Options {
+    words: Vec<String>,
+    config: ImageConfig,
+    message: String,
+    quiet: bool,
+}
+
+pub static COMMAND: Command<Options> = Command {
+    name: "import",
+    aliases: "image import",
+    words: "FILE IMAGE",
+    about: "Make an image of a root file system in a tar archive, plain or gzip.",
+    more: "\
+FILE may be - for stdin. IMAGE is NAME[:TAG], the tag is latest when it is left out.
+
+Examples:
+  rocker import base-image/busybox.tar busybox
+  rocker import alpine.tar.gz alpine:3.18 -c 'CMD [\"/bin/sh\"]'
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-c, --change INSTRUCTION",
+            about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
+            set: |o, value| change::apply(&mut o.config, &value.text()),
+        },
+        Flag {
+            spec: "-m, --message TEXT",
+            about: "Keep a remark with the image",
+            set: |o, value| value.set(&mut o.message),
+        },
+        Flag {
+            spec: "-q, --quiet",
+            about: "Show no progress",
+            set: |o, value| value.set(&mut o.quiet),
+        },
+    ],
+    word: |o, word| {
+        o.words.push(word);
+        Ok(())
+    },
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let [source, name] = &*options.words else { return Ok(1) };
+    let reference = Reference::parse(name)?;
+    let progress = !options.quiet && std::io::stderr().is_terminal();
+    let engine = globals.engine()?;
+    let image =
+        engine.images.import(source, &reference, options.config, &options.message, progress)?;
+    let (id, size) = (image.id.get(..8).unwrap_or(&image.id), units::size(image.size));
+    print::line(&format!("Imported {reference} (ID: {id}, Size: {size})"))?;
+    Ok(0)
+}

@@ -1,0 +1,103 @@
+//! `logs`: what a container wrote.
+
+use super::Globals;
+use crate::container::options::LogsOptions;
+use crate::container::{self, Stream};
+use crate::error::{Error, Result};
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::{print, units, when};
+use crate::sys::io;
+use std::os::fd::AsFd;
+
+#[derive(Default)]
+pub struct Options {
+    container: String,
+    logs: LogsOptions,
+}
+
+pub static COMMAND: Command<Options> = Command {
+    name: "logs",
+    aliases: "container logs",
+    words: "CONTAINER",
+    about: "Show what a container wrote.",
+    more: "\
+A TIME is like 2026-01-14T17:07:17Z (local without a zone), seconds since the epoch,
+or how long ago: 10m, 1h30m.
+
+Examples:
+  rocker logs web
+  rocker logs -f --tail 20 -t web
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-f, --follow",
+            about: "Go on with what is written from now on",
+            set: |o, value| value.set(&mut o.logs.follow),
+        },
+        Flag {
+            spec: "-n, --tail LINES",
+            about: "Only that many lines from the end (default all)",
+            set: |o, value| {
+                o.logs.tail = match &*value.text() {
+                    "all" | "-1" => None,
+                    text => Some(
+                        units::whole(text)?
+                            .try_into()
+                            .map_err(|_| Error::new("neither a number of lines nor all"))?,
+                    ),
+                };
+                Ok(())
+            },
+        },
+        Flag {
+            spec: "--since TIME",
+            about: "Only what was written from then on",
+            set: |o, value| {
+                o.logs.since = Some(when::parse(&value.text(), when::now())?);
+                Ok(())
+            },
+        },
+        Flag {
+            spec: "--until TIME",
+            about: "Only what was written before",
+            set: |o, value| {
+                o.logs.until = Some(when::parse(&value.text(), when::now())?);
+                Ok(())
+            },
+        },
+        Flag {
+            spec: "-t, --timestamps",
+            about: "Show the time of each line",
+            set: |o, value| value.set(&mut o.logs.timestamps),
+        },
+    ],
+    word: |o, word| {
+        o.container = word;
+        Ok(())
+    },
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let timestamps = options.logs.timestamps;
+    let mut failure = None;
+    let mut write = |stream: Stream, bytes: &[u8]| match stream {
+        Stream::Stdout => print::out_bytes(bytes).unwrap_or_else(|error| {
+            failure = Some(error);
+            false
+        }),
+        Stream::Stderr => io::write_all(std::io::stderr().as_fd(), bytes).is_ok(),
+    };
+    let mut sink = |stream: Stream, time: Option<i64>, bytes: &[u8]| match time {
+        Some(time) if timestamps => {
+            let mut line = when::rfc3339(time).into_bytes();
+            line.push(b' ');
+            line.extend_from_slice(bytes);
+            write(stream, &line)
+        }
+        _ => write(stream, bytes),
+    };
+    container::logs(&globals.engine()?, &options.container, &options.logs, &mut sink)?;
+    failure.map_or(Ok(0), Err)
+}

@@ -1,0 +1,305 @@
+//! `ps`: the containers.
+
+use super::Globals;
+use crate::container;
+use crate::container::record::{MountKind, Record, State, Status};
+use crate::error::{ENGINE, Error, Result};
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::list::{self, Filter};
+use crate::rocker::{json, print, units, when};
+use miniserde::json::Value;
+
+#[derive(Default)]
+pub struct Options {
+    all: bool,
+    quiet: bool,
+    full: bool,
+    latest: bool,
+    last: Option<i64>,
+    filters: Vec<String>,
+    format: Option<String>,
+}
+
+const FILTERS: &[&str] = &["id", "name", "status", "label", "ancestor", "exited"];
+
+/// How wide a command is shown.
+const WIDTH: usize = 20;
+
+pub static COMMAND: Command<Options> = Command {
+    name: "ps",
+    aliases: "ls, container ls, container list, container ps",
+    words: "",
+    about: "List the containers.",
+    more: "\
+Filters: id, name, status, label, ancestor, exited.
+Fields of a template: .ID .Names .Image .Command .CreatedAt .RunningFor .State .Status .Pid
+.Ports .Labels .Mounts .Networks
+
+Examples:
+  rocker ps
+  rocker ps -q --filter status=running
+  rocker ps --format '{{.Names}}: {{.Status}}'
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-a, --all",
+            about: "Show all containers (always so)",
+            set: |o, value| value.set(&mut o.all),
+        },
+        Flag {
+            spec: "-q, --quiet",
+            about: "Show only ids",
+            set: |o, value| value.set(&mut o.quiet),
+        },
+        Flag {
+            spec: "--no-trunc",
+            about: "Show the whole command",
+            set: |o, value| value.set(&mut o.full),
+        },
+        Flag {
+            spec: "-l, --latest",
+            about: "Show only the newest container",
+            set: |o, value| value.set(&mut o.latest),
+        },
+        Flag {
+            spec: "-n, --last NUMBER",
+            about: "Show only that many of the newest containers",
+            set: |o, value| value.set(&mut o.last),
+        },
+        Flag {
+            spec: "-f, --filter KEY=VALUE",
+            about: "Show only what this holds for",
+            set: |o, value| value.set(&mut o.filters),
+        },
+        Flag {
+            spec: "--format FORMAT",
+            about: "Show each by a template, or as json",
+            set: |o, value| value.set(&mut o.format),
+        },
+    ],
+    word: |_, _| Ok(()),
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let format = list::format(options.format.as_deref())?;
+    let filters = list::filters(&options.filters, FILTERS)?;
+    filters.iter().try_for_each(check)?;
+    let engine = globals.engine()?;
+    let mut states = Vec::new();
+    for state in container::list(&engine)? {
+        let needed = filters.iter().any(|filter| matches!(&*filter.key, "label" | "ancestor"));
+        let record = needed.then(|| container::find(&engine, &state.id).ok()).flatten();
+        let record = record.as_ref().map(|(record, _)| record);
+        if list::passes(&filters, |filter| holds(&state, record, filter)) {
+            states.push(state);
+        }
+    }
+    let last = if options.latest { Some(1) } else { options.last };
+    if let Some(last) = last.and_then(|last| usize::try_from(last).ok()) {
+        states.truncate(last);
+    }
+    let text = match format {
+        Some(format) => {
+            let row = |state: &State| {
+                let record = container::find(&engine, &state.id).ok().map(|(record, _)| record);
+                row(state, record.as_ref(), options.full)
+            };
+            let rows: Vec<Value> = states.iter().map(row).collect();
+            let headers = [
+                ("ID", "CONTAINER ID"),
+                ("CreatedAt", "CREATED AT"),
+                ("RunningFor", "CREATED"),
+                ("LocalVolumes", "LOCAL VOLUMES"),
+            ];
+            list::show(&format, &rows, &headers)?
+        }
+        None if options.quiet => states.iter().map(|state| state.id.clone() + "\n").collect(),
+        None => table(&states, options.full),
+    };
+    print::out(&text)?;
+    Ok(0)
+}
+
+fn table(states: &[State], full: bool) -> String {
+    let header = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED"];
+    let mut rows = vec![header.map(str::to_string).to_vec()];
+    for state in states {
+        rows.push(vec![
+            state.id.clone(),
+            state.name.clone(),
+            if state.pid == 0 { "-".to_string() } else { state.pid.to_string() },
+            state.status.word().to_string(),
+            if full { state.command.clone() } else { print::cut(&state.command, WIDTH) },
+            when::local_text(state.created),
+        ]);
+    }
+    print::table(&rows)
+}
+
+fn check(filter: &Filter) -> Result<()> {
+    const WORDS: &[&str] =
+        &["created", "running", "paused", "restarting", "exited", "stopped", "dead"];
+    let good = match &*filter.key {
+        "status" => WORDS.contains(&&*filter.value),
+        "exited" => filter.value.parse::<u8>().is_ok(),
+        _ => true,
+    };
+    match good {
+        true => Ok(()),
+        false => {
+            let why = format!("invalid filter '{}={}'", filter.key, filter.value);
+            Err(Error::new(why).code(ENGINE))
+        }
+    }
+}
+
+/// Whether a filter holds. The record is needed for `label`, and for `ancestor` by id.
+fn holds(state: &State, record: Option<&Record>, filter: &Filter) -> bool {
+    let wanted = &*filter.value;
+    match &*filter.key {
+        "id" => list::matches(&state.id, wanted),
+        "name" => list::matches(&state.name, wanted),
+        // What was stopped has exited too.
+        "status" if wanted == "exited" => ended(state),
+        "status" => state.status.word() == wanted,
+        "exited" => ended(state) && wanted.parse() == Ok(state.exit_code),
+        "label" => record.is_some_and(|record| list::has_label(&record.labels, wanted)),
+        "ancestor" => {
+            let image = &state.image_name;
+            let id = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+            let by_id = |record: &Record| id.len() >= 4 && record.image_id.starts_with(id);
+            image == wanted
+                || image.strip_prefix(wanted) == Some(":latest")
+                || record.is_some_and(by_id)
+        }
+        _ => false,
+    }
+}
+
+fn ended(state: &State) -> bool {
+    matches!(state.status, Status::Exited | Status::Stopped)
+}
+
+/// One container under docker's keys.
+fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
+    let now = when::now();
+    let command = if full { state.command.clone() } else { print::cut(&state.command, WIDTH) };
+    let mounts: Vec<String> = record
+        .iter()
+        .flat_map(|record| &record.mounts)
+        .map(|mount| match mount.kind {
+            MountKind::Bind => mount.source.clone(),
+            MountKind::Tmpfs => mount.target.clone(),
+        })
+        .collect();
+    let ago = units::duration(now / 1_000_000_000 - state.created) + " ago";
+    json::object(vec![
+        ("Command", json::text(json::compact(&json::text(command)))),
+        ("CreatedAt", json::text(when::local_text_with_zone(state.created))),
+        ("HealthStatus", json::text("")),
+        ("ID", json::text(&state.id)),
+        ("Image", json::text(&state.image_name)),
+        ("Labels", json::text(record.map_or(String::new(), |r| list::labels_text(&r.labels)))),
+        ("LocalVolumes", json::text("0")),
+        ("Mounts", json::text(mounts.join(","))),
+        ("Names", json::text(&state.name)),
+        ("Networks", json::text(&state.network)),
+        ("Pid", json::number(state.pid.into())),
+        ("Platform", json::text("linux/amd64")),
+        ("Ports", json::text(state.port_mapping.join(", "))),
+        ("RunningFor", json::text(ago)),
+        ("Size", json::text("")),
+        ("State", json::text(state.status.word())),
+        ("Status", json::text(status(state, now))),
+    ])
+}
+
+/// `Up 3 minutes`, `Exited (0) 2 hours ago`.
+fn status(state: &State, now: i64) -> String {
+    let since = |then: i64| units::duration((now - then) / 1_000_000_000);
+    match state.status {
+        Status::Created => "Created".to_string(),
+        Status::Running => format!("Up {}", since(state.started)),
+        Status::Paused => format!("Up {} (Paused)", since(state.started)),
+        Status::Restarting => {
+            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished))
+        }
+        Status::Exited | Status::Stopped => {
+            format!("Exited ({}) {} ago", state.exit_code, since(state.finished))
+        }
+        Status::Dead => "Dead".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> State {
+        State {
+            pid: 0,
+            id: "0123456789".into(),
+            name: "web".into(),
+            command: "/bin/sleep 1000 and more".into(),
+            created_time: String::new(),
+            status: Status::Stopped,
+            volume: Vec::new(),
+            port_mapping: Vec::new(),
+            network: "none".into(),
+            image_name: "busybox:latest".into(),
+            created: 1_768_381_637,
+            pid_start: 0,
+            keeper: 0,
+            keeper_start: 0,
+            boot_id: String::new(),
+            started: 1,
+            finished: 120_000_000_000,
+            exit_code: 143,
+            oom_killed: false,
+            error: String::new(),
+            stopping: true,
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_columns_of_the_seed_two_blanks_apart() {
+        let text = table(&[sample()], false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "ID          NAME  PID  STATUS   COMMAND               CREATED");
+        assert!(
+            lines[1].starts_with("0123456789  web   -    stopped  /bin/sleep 1000 and…  2026-01-1")
+        );
+        assert_eq!(table(&[], false), "ID  NAME  PID  STATUS  COMMAND  CREATED\n");
+    }
+
+    #[test]
+    fn the_status_tells_how_long_and_how_it_ended() {
+        let mut state = sample();
+        assert_eq!(status(&state, 240_000_000_000), "Exited (143) 2 minutes ago");
+        state.status = Status::Running;
+        assert_eq!(status(&state, 60_000_000_001), "Up About a minute");
+    }
+
+    #[test]
+    fn filters_hold_for_what_they_name_and_stopped_counts_as_exited() {
+        let filter = |text: &str| list::filters(&[text.to_string()], FILTERS).unwrap();
+        for (text, expected) in [
+            ("status=exited", true),
+            ("status=stopped", true),
+            ("status=running", false),
+            ("exited=143", true),
+            ("exited=0", false),
+            ("ancestor=busybox", true),
+            ("ancestor=busybox:1", false),
+            ("name=^we", true),
+            ("label=a", false),
+        ] {
+            assert!(check(&filter(text)[0]).is_ok());
+            let holds = holds(&sample(), None, &filter(text)[0]);
+            assert_eq!(holds, expected, "{text}");
+        }
+        assert!(check(&filter("status=sleeping")[0]).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! `rm`: removes containers.
+
+use super::each;
+use crate::container;
+use crate::rocker::command::{Command, Flag, Rules};
+
+#[derive(Default)]
+pub struct Options {
+    containers: Vec<String>,
+    force: bool,
+    volumes: bool,
+}
+
+pub static COMMAND: Command<Options> = Command {
+    name: "rm",
+    aliases: "container rm, container remove",
+    words: "CONTAINER...",
+    about: "Remove containers that do not run.",
+    more: "\
+Examples:
+  rocker rm web
+  rocker rm -f web db
+",
+    rules: Rules::Usual,
+    flags: &[
+        Flag {
+            spec: "-f, --force",
+            about: "Kill them first where they run",
+            set: |o, value| value.set(&mut o.force),
+        },
+        Flag {
+            spec: "-v, --volumes",
+            about: "Remove unnamed volumes too (none are ever made)",
+            set: |o, value| value.set(&mut o.volumes),
+        },
+    ],
+    word: |o, word| {
+        o.containers.push(word);
+        Ok(())
+    },
+    run: |globals, options| {
+        each(globals, &options.containers, &mut |engine, name| {
+            container::remove(engine, name, options.force)
+        })
+    },
+};

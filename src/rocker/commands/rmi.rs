@@ -1,0 +1,58 @@
+//! `rmi`: removes images.
+
+use super::Globals;
+use crate::container;
+use crate::error::{FAILURE, Result, report};
+use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::print;
+
+#[derive(Default)]
+pub struct Options {
+    images: Vec<String>,
+    force: bool,
+}
+
+pub static COMMAND: Command<Options> = Command {
+    name: "rmi",
+    aliases: "image rm, image remove",
+    words: "IMAGE...",
+    about: "Remove names of images, and images that have no name left.",
+    more: "\
+Examples:
+  rocker rmi busybox:old
+",
+    rules: Rules::Usual,
+    flags: &[Flag {
+        spec: "-f, --force",
+        about: "Remove it with all its names, and while containers use it",
+        set: |o, value| value.set(&mut o.force),
+    }],
+    word: |o, word| {
+        o.images.push(word);
+        Ok(())
+    },
+    run,
+};
+
+fn run(globals: &Globals, options: Options) -> Result<u8> {
+    let engine = globals.engine()?;
+    let mut code = 0;
+    for name in &options.images {
+        match container::remove_image(&engine, name, options.force) {
+            Ok(removed) => {
+                for name in &removed.untagged {
+                    print::line(&format!("Untagged: {name}"))?;
+                }
+                for id in &removed.deleted {
+                    let id = id.strip_prefix("sha256:").unwrap_or(id);
+                    print::line(&format!("Deleted: sha256:{id}"))?;
+                }
+            }
+            Err(error) => {
+                report(&error);
+                code = FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,189 @@
+//! What lists have in common: `--format` and filters.
+
+use super::template::{self, Template};
+use super::{json, print};
+use crate::error::{ENGINE, Error, Result};
+use miniserde::json::{Object, Value};
+
+/// How a list is to be shown where its own table is not wanted.
+pub enum Format {
+    /// One compact object a line.
+    Json,
+    Template(Template),
+    /// `table {{.ID}}\t{{.Name}}`: with a header and aligned columns.
+    Table(Template),
+}
+
+/// Reads the value of `--format`; `None` is the usual table.
+pub fn format(text: Option<&str>) -> Result<Option<Format>> {
+    Ok(match text {
+        None | Some("" | "table") => None,
+        Some("json" | "{{json .}}") => Some(Format::Json),
+        Some(text) => Some(match text.strip_prefix("table ") {
+            Some(columns) => Format::Table(template::parse(columns.trim_start())?),
+            None => Format::Template(template::parse(text)?),
+        }),
+    })
+}
+
+/// The text of the rows. `headers` names the columns whose header is not just their field.
+pub fn show(format: &Format, rows: &[Value], headers: &[(&str, &str)]) -> Result<String> {
+    let mut text = String::new();
+    match format {
+        Format::Json => {
+            for row in rows {
+                text.push_str(&json::compact(row));
+                text.push('\n');
+            }
+        }
+        Format::Template(template) => {
+            for row in rows {
+                text.push_str(&template.apply(row)?);
+                text.push('\n');
+            }
+        }
+        Format::Table(template) => {
+            let cells = |line: String| line.split('\t').map(str::to_string).collect();
+            let mut table = Vec::new();
+            if let Some(Value::Object(row)) = rows.first() {
+                table.push(cells(template.apply(&header(row, headers))?));
+            }
+            for row in rows {
+                table.push(cells(template.apply(row)?));
+            }
+            text = print::table(&table);
+        }
+    }
+    Ok(text)
+}
+
+/// A row that holds the header of each field: `CreatedAt` is `CREATED AT` unless it is named.
+fn header(row: &Object, headers: &[(&str, &str)]) -> Value {
+    let mut header = Object::new();
+    for field in row.keys() {
+        let named = headers.iter().find(|(known, _)| known == field);
+        let text = named.map_or_else(|| field.to_uppercase(), |(_, text)| text.to_string());
+        header.insert(field.clone(), json::text(text));
+    }
+    Value::Object(header)
+}
+
+/// One `--filter KEY=VALUE`.
+pub struct Filter {
+    pub key: String,
+    pub value: String,
+}
+
+/// Reads filters; a key that is not known is wrong use.
+pub fn filters(texts: &[String], known: &[&str]) -> Result<Vec<Filter>> {
+    texts
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if known.contains(&key) => {
+                Ok(Filter { key: key.to_string(), value: value.to_string() })
+            }
+            Some((key, _)) => Err(Error::new(format!("invalid filter '{key}'"))
+                .code(ENGINE)
+                .hint(format!("filters are {}", known.join(", ")))),
+            None => {
+                let error = Error::new(format!("invalid filter '{text}'")).code(ENGINE);
+                Err(error.hint("write it as KEY=VALUE"))
+            }
+        })
+        .collect()
+}
+
+/// Whether an object passes: of the filters of a key one must hold (of labels all), and that
+/// for each key.
+pub fn passes(filters: &[Filter], holds: impl Fn(&Filter) -> bool) -> bool {
+    filters.iter().all(|filter| {
+        let other = |other: &&Filter| other.key == filter.key && filter.key != "label";
+        holds(filter) || filters.iter().filter(other).any(&holds)
+    })
+}
+
+/// Whether a `KEY` or `KEY=VALUE` is among the labels.
+pub fn has_label(labels: &std::collections::BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|known| known == value),
+        None => labels.contains_key(wanted),
+    }
+}
+
+/// The labels as docker's lists have them: `a=1,b=2`.
+pub fn labels_text(labels: &std::collections::BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+/// Whether a text holds the wanted one; `^` and `$` bind it to the start and the end.
+pub fn matches(text: &str, wanted: &str) -> bool {
+    let (start, wanted) = match wanted.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, wanted),
+    };
+    match (start, wanted.strip_suffix('$')) {
+        (true, Some(whole)) => text == whole,
+        (true, None) => text.starts_with(wanted),
+        (false, Some(tail)) => text.ends_with(tail),
+        (false, None) => text.contains(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Value> {
+        let row = |id: &str, name: &str| {
+            json::object(vec![("ID", json::text(id)), ("Names", json::text(name))])
+        };
+        vec![row("1", "web"), row("22", "db")]
+    }
+
+    #[track_caller]
+    fn shows(text: &str, expected: &str) {
+        let format = format(Some(text)).unwrap().unwrap();
+        assert_eq!(show(&format, &rows(), &[("ID", "CONTAINER ID")]).unwrap(), expected);
+    }
+
+    #[test]
+    fn rows_are_shown_as_json_by_a_template_or_as_a_table() {
+        shows("json", "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"22\",\"Names\":\"db\"}\n");
+        shows("{{.ID}}:{{.Names}}", "1:web\n22:db\n");
+        shows(
+            "table {{.ID}}\\t{{.Names}}",
+            "CONTAINER ID  NAMES\n1             web\n22            db\n",
+        );
+    }
+
+    #[test]
+    fn filters_of_one_key_are_alternatives_and_of_labels_all_must_hold() {
+        let read = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
+            filters(&texts, &["name", "label"]).unwrap()
+        };
+        let pass = |texts: &[&str], truths: &[&str]| {
+            passes(&read(texts), |filter| truths.contains(&&*filter.value))
+        };
+        assert!(pass(&["name=a", "name=b"], &["b"]));
+        assert!(!pass(&["name=a", "label=l"], &["a"]));
+        assert!(!pass(&["label=l", "label=m"], &["l"]));
+        assert!(pass(&["name=a", "label=l", "label=m"], &["a", "l", "m"]));
+    }
+
+    #[test]
+    fn an_unknown_filter_is_wrong_use() {
+        for text in ["colour=red", "name"] {
+            let error = filters(&[text.to_string()], &["name"]).err().unwrap();
+            assert_eq!(error.code, ENGINE);
+        }
+    }
+
+    #[test]
+    fn a_name_matches_by_its_parts_and_ends() {
+        assert!(matches("webserver", "web") && matches("webserver", "^web"));
+        assert!(matches("webserver", "server$") && matches("web", "^web$"));
+        assert!(!matches("webserver", "^web$") && !matches("my-web", "^web"));
+    }
+}

@@ -1,0 +1,186 @@
+//! Shows a value through a template.
+
+use super::functions::{self, plain};
+use super::{Node, Pipe, Range, Term};
+use crate::error::{Error, Result, escape};
+use crate::rocker::json;
+use crate::rocker::nearest::nearest;
+use miniserde::json::{Object, Value};
+
+/// The text of the nodes for one value.
+pub fn apply(nodes: &[Node], value: &Value) -> Result<String> {
+    let mut scope = Scope { variables: vec![(String::new(), value.clone())], out: String::new() };
+    scope.nodes(nodes, value)?;
+    Ok(scope.out)
+}
+
+/// What a part of a template can see, and what has been written so far.
+struct Scope {
+    /// The newest last; the first, without a name, is the whole value.
+    variables: Vec<(String, Value)>,
+    out: String,
+}
+
+pub(super) fn error(why: impl Into<String>) -> Error {
+    Error::new(format!("--format: {}", why.into()))
+}
+
+impl Scope {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<()> {
+        let visible = self.variables.len();
+        for node in nodes {
+            self.node(node, dot)?;
+        }
+        self.variables.truncate(visible);
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<()> {
+        match node {
+            Node::Text(text) => self.out.push_str(text),
+            Node::Print(pipe) => {
+                let mut text = String::new();
+                plain(&self.pipe(pipe, dot)?, &mut text);
+                for part in text.split_inclusive(['\n', '\t']) {
+                    let visible = part.trim_end_matches(['\n', '\t']);
+                    self.out.push_str(&escape(visible));
+                    self.out.push_str(&part[visible.len()..]);
+                }
+            }
+            Node::Set(name, pipe) => {
+                let value = self.pipe(pipe, dot)?;
+                self.variables.push((name.clone(), value));
+            }
+            Node::If(branches, otherwise) => {
+                for (condition, body) in branches {
+                    if truth(&self.pipe(condition, dot)?) {
+                        return self.nodes(body, dot);
+                    }
+                }
+                self.nodes(otherwise, dot)?;
+            }
+            Node::With(pipe, body, otherwise) => {
+                let value = self.pipe(pipe, dot)?;
+                match truth(&value) {
+                    true => self.nodes(body, &value)?,
+                    false => self.nodes(otherwise, dot)?,
+                }
+            }
+            Node::Range(range) => self.range(range, dot)?,
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, range: &Range, dot: &Value) -> Result<()> {
+        let pairs: Vec<(Value, Value)> = match self.pipe(&range.over, dot)? {
+            Value::Array(array) => (0..).map(json::number).zip(array.iter().cloned()).collect(),
+            Value::Object(object) => {
+                object.into_iter().map(|(key, value)| (json::text(key), value)).collect()
+            }
+            Value::Null => Vec::new(),
+            _ => return Err(error("range over what is neither list nor object")),
+        };
+        if pairs.is_empty() {
+            return self.nodes(&range.otherwise, dot);
+        }
+        for (key, value) in pairs {
+            let visible = self.variables.len();
+            if let Some(name) = &range.key {
+                self.variables.push((name.clone(), key));
+            }
+            if let Some(name) = &range.item {
+                self.variables.push((name.clone(), value.clone()));
+            }
+            self.nodes(&range.body, &value)?;
+            self.variables.truncate(visible);
+        }
+        Ok(())
+    }
+
+    fn pipe(&mut self, pipe: &Pipe, dot: &Value) -> Result<Value> {
+        let mut last = None;
+        for call in pipe {
+            last = Some(self.call(call, last, dot)?);
+        }
+        Ok(last.unwrap_or_default())
+    }
+
+    fn call(&mut self, call: &[Term], last: Option<Value>, dot: &Value) -> Result<Value> {
+        let Some((head, rest)) = call.split_first() else { return Ok(Value::Null) };
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        for term in rest {
+            arguments.push(self.term(term, dot)?);
+        }
+        arguments.extend(last);
+        match head {
+            Term::Function(name) => functions::call(name, &arguments),
+            // A method of docker's rows.
+            Term::Field(fields) if fields.as_slice() == ["Label"] && arguments.len() == 1 => {
+                functions::label(dot, &arguments[0])
+            }
+            _ if !arguments.is_empty() => Err(error("arguments for what is no function")),
+            _ => self.term(head, dot),
+        }
+    }
+
+    fn term(&mut self, term: &Term, dot: &Value) -> Result<Value> {
+        match term {
+            Term::Field(fields) => field(dot, fields),
+            Term::Variable(name, fields) => {
+                match self.variables.iter().rev().find(|(known, _)| known == name) {
+                    Some((_, value)) => field(value, fields),
+                    None => Err(error(format!("no variable ${name}"))),
+                }
+            }
+            Term::Group(pipe, fields) => field(&self.pipe(pipe, dot)?, fields),
+            Term::Literal(value) => Ok(value.clone()),
+            Term::Function(name) => functions::call(name, &[]),
+        }
+    }
+}
+
+/// Whether a value counts as true: not false, 0 or empty.
+pub(super) fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => json::number_text(number) != "0",
+        Value::String(text) => !text.is_empty(),
+        Value::Array(array) => !array.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}
+
+fn field(value: &Value, fields: &[String]) -> Result<Value> {
+    let mut value = value;
+    for (index, name) in fields.iter().enumerate() {
+        value = match value {
+            Value::Object(object) => match object.get(name) {
+                Some(value) => value,
+                None => return Err(missing(object, &fields[..index], name)),
+            },
+            _ => return Err(error(format!("no field .{}", fields[..=index].join(".")))),
+        };
+    }
+    Ok(value.clone())
+}
+
+fn missing(object: &Object, above: &[String], name: &str) -> Error {
+    let path = |name: &str| {
+        let mut path = String::new();
+        for part in above.iter().map(String::as_str).chain([name]) {
+            path.push('.');
+            path.push_str(part);
+        }
+        path
+    };
+    let error = error(format!("no field {}", path(name)));
+    match nearest(name, object.keys().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean {}?", path(near))),
+        None if object.is_empty() => error,
+        None => {
+            let known: Vec<String> = object.keys().take(40).map(|name| path(name)).collect();
+            error.hint(format!("it has {}", known.join(", ")))
+        }
+    }
+}

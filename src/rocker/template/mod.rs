@@ -1,0 +1,190 @@
+//! The templates of `--format`: as much of Go's as scripts use, over JSON values.
+//!
+//! Fields, variables, pipes, `if`, `with`, `range`, and the functions of `functions.rs`.
+
+mod eval;
+mod functions;
+mod parse;
+
+use crate::error::{ENGINE, Error, Result};
+use miniserde::json::Value;
+
+/// A template that has been read.
+pub struct Template(Vec<Node>);
+
+/// A part of a template.
+enum Node {
+    Text(String),
+    Print(Pipe),
+    Set(String, Pipe),
+    /// Pairs of condition and body, and what is shown when none holds.
+    If(Vec<(Pipe, Vec<Node>)>, Vec<Node>),
+    With(Pipe, Vec<Node>, Vec<Node>),
+    Range(Range),
+}
+
+/// `{{range $key, $item := pipe}}body{{else}}otherwise{{end}}`.
+struct Range {
+    key: Option<String>,
+    item: Option<String>,
+    over: Pipe,
+    body: Vec<Node>,
+    otherwise: Vec<Node>,
+}
+
+/// Calls, each of which gets the result of the one before as its last argument.
+type Pipe = Vec<Vec<Term>>;
+
+/// A word of a call.
+enum Term {
+    /// `.A.B` of the current value; nothing is the value itself.
+    Field(Vec<String>),
+    /// `$name.A.B`; the empty name is the whole value.
+    Variable(String, Vec<String>),
+    /// `(pipe).A.B`
+    Group(Pipe, Vec<String>),
+    Literal(Value),
+    Function(String),
+}
+
+/// Reads a template. `\t` and `\n` in it stand for a tab and a new line.
+pub fn parse(text: &str) -> Result<Template> {
+    let text = text.replace("\\t", "\t").replace("\\n", "\n");
+    match parse::parse(&text) {
+        Ok(nodes) => Ok(Template(nodes)),
+        Err(why) => Err(Error::new(format!("--format: {why}")).code(ENGINE)),
+    }
+}
+
+impl Template {
+    /// The text of the template for one value.
+    pub fn apply(&self, value: &Value) -> Result<String> {
+        eval::apply(&self.0, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{"Name": "/web", "Id": "0123456789", "Up": true, "Off": false,
+        "State": {"Pid": 7, "Status": "running", "Health": null},
+        "Args": ["-c", "a b"], "None": [],
+        "Config": {"Labels": {"a.b": "1", "c": "2"}}, "Labels": "a.b=1,c=2"}"#;
+
+    fn apply(template: &str) -> Result<String> {
+        let value: Value = miniserde::json::from_str(SAMPLE).expect("it is JSON");
+        parse(template)?.apply(&value)
+    }
+
+    #[track_caller]
+    fn shows(template: &str, text: &str) {
+        assert_eq!(apply(template).as_deref(), Ok(text), "{template}");
+    }
+
+    #[test]
+    fn fields_are_found_at_any_depth() {
+        shows("{{.Name}} {{ .State.Pid }}", "/web 7");
+        shows("{{$.State.Status}}{{(.State).Pid}}", "running7");
+        shows("{{.Up}} {{.State.Health}} {{.Args}}", "true <no value> [-c a b]");
+        shows("{{.Config.Labels}}", "map[a.b:1 c:2]");
+    }
+
+    #[test]
+    fn tabs_new_lines_comments_and_trimming_are_as_in_go() {
+        shows(r"{{.Up}}\t{{.Off}}\n", "true\tfalse\n");
+        shows("a {{- /* nothing */ -}} b {{- .Up -}} c", "abtruec");
+        shows("a {{/* nothing */}} b", "a  b");
+    }
+
+    #[test]
+    fn conditions_take_the_first_branch_that_holds() {
+        shows("{{if .Up}}a{{else}}b{{end}}", "a");
+        shows("{{if .Off}}a{{else if .State.Pid}}b{{else}}c{{end}}", "b");
+        shows("{{if .None}}a{{end}}{{with .State}}{{.Pid}}{{end}}", "7");
+        shows("{{with .None}}a{{else}}b{{end}}", "b");
+        shows(r#"{{if and .Up (eq .State.Status "running" "x")}}a{{end}}"#, "a");
+        shows(r#"{{if or .Off (ne .State.Pid 7)}}a{{end}}{{not .Up}}"#, "false");
+    }
+
+    #[test]
+    fn ranges_go_over_lists_and_objects() {
+        shows("{{range .Args}}<{{.}}>{{end}}", "<-c><a b>");
+        shows("{{range $i, $v := .Args}}{{$i}}={{$v}} {{end}}", "0=-c 1=a b ");
+        shows("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}};{{end}}", "a.b=1;c=2;");
+        shows("{{range .None}}a{{else}}none{{end}}", "none");
+        shows("{{$x := .State.Pid}}{{range .Args}}{{$x}}{{end}}", "77");
+    }
+
+    #[test]
+    fn functions_are_called_and_piped() {
+        shows("{{json .Args}} {{.Name | json}}", r#"["-c","a b"] "/web""#);
+        shows(r#"{{index .Config.Labels "a.b"}} {{index .Args 1}}"#, "1 a b");
+        shows(r#"{{index .Config.Labels "missing"}}"#, "");
+        shows(r#"{{len .Args}}{{len .Id}} {{join .Args ","}}"#, "210 -c,a b");
+        shows(r#"{{upper .State.Status}}{{"ABC" | lower}}"#, "RUNNINGabc");
+        shows(r#"{{range split "a,b" ","}}{{.}};{{end}}"#, "a;b;");
+        shows("{{println .Up 1}}{{print .Name .Id}}", "true 1\n/web0123456789");
+        shows(
+            r#"{{printf "%.4s|%-4s|%3d|%q" .Id "ab" .State.Pid .Name}}"#,
+            r#"0123|ab  |  7|"/web""#,
+        );
+        shows(r#"{{slice .Id 0 4}}{{.Label "a.b"}}{{.Label "x"}}"#, "01231");
+    }
+
+    #[test]
+    fn an_unknown_field_is_an_error_that_names_the_nearest() {
+        let error = apply("{{.State.Staus}}").unwrap_err();
+        assert_eq!(error.message, "--format: no field .State.Staus");
+        assert_eq!((error.code, error.hint.as_deref()), (1, Some("did you mean .State.Status?")));
+        let error = apply("{{.Qwerty}}").unwrap_err();
+        assert!(error.hint.unwrap_or_default().starts_with("it has .Args, .Config, "));
+    }
+
+    #[test]
+    fn wrong_templates_are_wrong_use() {
+        let wrong = [
+            "{{",
+            "{{.A",
+            "{{if .Up}}",
+            "{{end}}",
+            "{{else}}",
+            "{{foo}}",
+            "{{.A ! .B}}",
+            "{{(.A}}",
+            r#"{{"open}}"#,
+            "{{}}",
+            "{{| json}}",
+            "{{range}}{{end}}",
+            "{{$x :=}}",
+            "{{.Up |}}",
+        ];
+        for template in wrong {
+            assert_eq!(apply(template).map_err(|error| error.code), Err(ENGINE), "{template}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_errors_and_never_panics() {
+        let wrong = [
+            "{{len 1}}",
+            "{{index .Args 9}}",
+            "{{index .Args .Name}}",
+            "{{slice .Id 5 2}}",
+            "{{join .Name}}",
+            "{{range .Up}}{{end}}",
+            "{{$nope}}",
+            "{{eq}}",
+            "{{.Name.X}}",
+            r#"{{printf "%z" 1}}"#,
+            "{{.Name 1}}",
+            r#"{{slice "é" 1}}"#,
+            "{{index .Args 0 0 0}}",
+        ];
+        for template in wrong {
+            assert!(apply(template).is_err(), "{template}");
+        }
+        assert!(apply(&"{{if .Up}}".repeat(10_000)).is_err());
+        assert!(apply(&format!("{{{{{}", "(".repeat(10_000))).is_err());
+    }
+}
