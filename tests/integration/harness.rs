@@ -3,7 +3,7 @@
 //! The binary is `$ROCKER_BIN` or `target/rocker`. Where it or root is missing a test says so and
 //! passes; with `ROCKER_TEST_STRICT` it fails.
 
-use std::collections::BTreeSet;
+use crate::harness_census::Census;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -87,6 +87,11 @@ impl Rocker {
     /// `--run-root` of this rocker.
     pub fn run_root(&self) -> PathBuf {
         self.base.join("run")
+    }
+
+    /// The directory that all of its state lies below.
+    pub fn base(&self) -> &Path {
+        &self.base
     }
 
     /// A directory for the files of the test.
@@ -185,6 +190,11 @@ impl Rocker {
     pub fn census(&self) -> Census {
         Census::take(self)
     }
+
+    /// Waits until the machine is as it was; the kernel removes some things a moment later.
+    pub fn settles_to(&self, before: &Census) -> bool {
+        wait_until(Duration::from_secs(5), || self.census() == *before)
+    }
 }
 
 impl Drop for Rocker {
@@ -213,82 +223,15 @@ impl Drop for Running {
     }
 }
 
-/// What a rocker has on the machine: equal before and after means that nothing was left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Census {
-    pub mounts: BTreeSet<String>,
-    pub cgroups: BTreeSet<PathBuf>,
-    pub processes: BTreeSet<String>,
-    pub links: BTreeSet<String>,
-    pub files: BTreeSet<PathBuf>,
-}
-
-impl Census {
-    fn take(rocker: &Rocker) -> Self {
-        let base = rocker.base.to_str().unwrap();
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let ours = |line: &&str| line.contains(base) || line.contains("/rocker/");
-        let mut cgroups = BTreeSet::new();
-        find_cgroups(Path::new("/sys/fs/cgroup"), false, &mut cgroups);
-        let mut files = BTreeSet::new();
-        for directory in [rocker.root(), rocker.run_root()] {
-            walk(&directory, &mut files);
-        }
-        Self {
-            mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
-            cgroups,
-            processes: processes().filter_map(|pid| describe(pid, &rocker.binary)).collect(),
-            links: names(Path::new("/sys/class/net")).collect(),
-            files,
-        }
-    }
-}
-
-/// All directories below one that is called `rocker`, in any hierarchy.
-fn find_cgroups(directory: &Path, below: bool, found: &mut BTreeSet<PathBuf>) {
-    for name in names(directory) {
-        let path = directory.join(&name);
-        // Links are the other names of a hierarchy: cpu,cpuacct.
-        if path.is_dir() && !path.is_symlink() {
-            let inside = below || name == "rocker";
-            if below {
-                found.insert(path.clone());
-            }
-            find_cgroups(&path, inside, found);
-        }
-    }
-}
-
-fn walk(directory: &Path, found: &mut BTreeSet<PathBuf>) {
-    for name in names(directory) {
-        let path = directory.join(name);
-        if path.is_dir() && !path.is_symlink() {
-            walk(&path, found);
-        }
-        found.insert(path);
-    }
-}
-
 /// The names in a directory; none when it is not there.
 pub fn names(directory: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-fn processes() -> impl Iterator<Item = u32> {
+/// The processes of the machine.
+pub fn processes() -> impl Iterator<Item = u32> {
     names(Path::new("/proc")).filter_map(|name| name.parse().ok())
-}
-
-/// A process as text when it is rocker's: it runs the binary or lies in a cgroup of ours.
-fn describe(pid: u32, binary: &Path) -> Option<String> {
-    let directory = PathBuf::from(format!("/proc/{pid}"));
-    let cgroup = fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
-    let runs = fs::read_link(directory.join("exe")).is_ok_and(|exe| exe == binary);
-    if !runs && !cgroup.contains("/rocker/") {
-        return None;
-    }
-    let words = fs::read(directory.join("cmdline")).unwrap_or_default();
-    Some(format!("{pid} {}", String::from_utf8_lossy(&words).replace('\0', " ")))
 }
 
 /// Runs a command to its end with these bytes as its standard input.

@@ -1,6 +1,13 @@
 //! What rocker does, seen from outside: one file per subject, all through the static binary.
 
-#[cfg(test)]
+#![cfg(test)]
+
+mod bad_input;
 mod harness;
-#[cfg(test)]
+mod harness_census;
 mod harness_pty;
+mod isolation;
+mod leftovers;
+mod limits;
+mod seed;
+mod terminal;

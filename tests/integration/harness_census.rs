@@ -1,0 +1,91 @@
+//! What a rocker has on the machine, to compare before and after.
+
+use crate::harness::{Rocker, names, processes};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a rocker has on the machine: equal before and after means that nothing was left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    pub mounts: BTreeSet<String>,
+    pub cgroups: BTreeSet<PathBuf>,
+    pub processes: BTreeSet<String>,
+    pub links: BTreeSet<String>,
+    pub files: BTreeSet<PathBuf>,
+}
+
+impl Census {
+    /// What only the second one has.
+    pub fn difference(before: &Self, after: &Self) -> Vec<String> {
+        let paths = |a: &BTreeSet<PathBuf>, b: &BTreeSet<PathBuf>| -> Vec<String> {
+            b.difference(a).map(|path| path.display().to_string()).collect()
+        };
+        let texts = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
+            b.difference(a).cloned().collect()
+        };
+        let mut all = texts(&before.mounts, &after.mounts);
+        all.extend(paths(&before.cgroups, &after.cgroups));
+        all.extend(texts(&before.processes, &after.processes));
+        all.extend(texts(&before.links, &after.links));
+        all.extend(paths(&before.files, &after.files));
+        all
+    }
+
+    /// What there is now.
+    pub fn take(rocker: &Rocker) -> Self {
+        let base = rocker.base().to_str().unwrap();
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let ours = |line: &&str| line.contains(base) || line.contains("/rocker/");
+        let mut cgroups = BTreeSet::new();
+        find_cgroups(Path::new("/sys/fs/cgroup"), false, &mut cgroups);
+        let mut files = BTreeSet::new();
+        for directory in [rocker.root(), rocker.run_root()] {
+            walk(&directory, &mut files);
+        }
+        Self {
+            mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
+            cgroups,
+            processes: processes().filter_map(|pid| describe(pid, rocker.binary())).collect(),
+            links: names(Path::new("/sys/class/net")).collect(),
+            files,
+        }
+    }
+}
+
+/// All directories below one that is called `rocker`, in any hierarchy.
+fn find_cgroups(directory: &Path, below: bool, found: &mut BTreeSet<PathBuf>) {
+    for name in names(directory) {
+        let path = directory.join(&name);
+        // Links are the other names of a hierarchy: cpu,cpuacct.
+        if path.is_dir() && !path.is_symlink() {
+            let inside = below || name == "rocker";
+            if below {
+                found.insert(path.clone());
+            }
+            find_cgroups(&path, inside, found);
+        }
+    }
+}
+
+fn walk(directory: &Path, found: &mut BTreeSet<PathBuf>) {
+    for name in names(directory) {
+        let path = directory.join(name);
+        if path.is_dir() && !path.is_symlink() {
+            walk(&path, found);
+        }
+        found.insert(path);
+    }
+}
+
+/// A process as text when it is rocker's: it runs the binary or lies in a cgroup of ours.
+fn describe(pid: u32, binary: &Path) -> Option<String> {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let cgroup = fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
+    let runs = fs::read_link(directory.join("exe")).is_ok_and(|exe| exe == binary);
+    if !runs && !cgroup.contains("/rocker/") {
+        return None;
+    }
+    let words = fs::read(directory.join("cmdline")).unwrap_or_default();
+    Some(format!("{pid} {}", String::from_utf8_lossy(&words).replace('\0', " ")))
+}

@@ -1,0 +1,141 @@
+//! What is left behind: nothing, however often and however it ends.
+
+use crate::harness::{PATIENCE, Rocker, Running, kill, wait_until};
+use crate::harness_census::Census;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// Fails with what is left when the machine does not become as it was.
+#[track_caller]
+fn nothing_left(rocker: &Rocker, before: &Census) {
+    if !rocker.settles_to(before) {
+        panic!("left: {:#?}", Census::difference(before, &rocker.census()));
+    }
+}
+
+#[test]
+fn a_thousand_runs_leave_nothing_and_get_no_slower() {
+    let Some(rocker) = Rocker::alone_with_busybox() else { return };
+    let args = ["run", "--rm", "--net", "none", "--image", "busybox", "true"];
+    // The first ones make what stays, such as the parent cgroup, and warm the machine up.
+    for _ in 0..20 {
+        rocker.ok(&args);
+    }
+    let before = rocker.census();
+    let mut walls: Vec<Duration> = Vec::new();
+    for _ in 0..1000 {
+        let start = Instant::now();
+        rocker.ok(&args);
+        walls.push(start.elapsed());
+    }
+    nothing_left(&rocker, &before);
+    let median = |part: &[Duration]| {
+        let mut part = part.to_vec();
+        part.sort_unstable();
+        part[part.len() / 2].as_secs_f64() * 1e3
+    };
+    let (first, last) = (median(&walls[..100]), median(&walls[900..]));
+    assert!(last <= first * 1.25, "the first hundred took {first:.2} ms each, the last {last:.2}");
+}
+
+#[test]
+fn a_whole_life_leaves_nothing() {
+    let Some(rocker) = Rocker::alone_with_busybox() else { return };
+    rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
+    let before = rocker.census();
+    rocker.sleeper("web", &["-m", "64m", "--cpushare", "512"]);
+    rocker.ok(&["exec", "web", "sh", "-c", "echo x > /root/x"]);
+    rocker.ok(&["commit", "web", "saved"]);
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    rocker.ok(&["start", "web"]);
+    rocker.ok(&["rm", "-f", "web"]);
+    rocker.ok(&["rmi", "saved"]);
+    nothing_left(&rocker, &before);
+}
+
+#[test]
+fn what_the_program_started_ends_with_it() {
+    let Some(rocker) = Rocker::alone_with_busybox() else { return };
+    rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
+    let before = rocker.census();
+    let script = "for i in 1 2 3 4 5; do (trap '' TERM HUP INT; sleep 1000) & done; exit 0";
+    rocker.ok(&["run", "--rm", "--image", "busybox", "sh", "-c", script]);
+    nothing_left(&rocker, &before);
+    rocker.sleeper("web", &[]);
+    rocker.ok(&["exec", "-d", "web", "sleep", "1000"]);
+    rocker.ok(&["rm", "-f", "web"]);
+    nothing_left(&rocker, &before);
+}
+
+#[test]
+fn killing_the_client_leaves_the_container_running() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let args = ["run", "--name", "web", "--image", "busybox", "/bin/sleep", "1000"];
+    let client: Running = rocker.spawn(&args);
+    let started =
+        || rocker.run(&["inspect", "-f", "{{.State.Status}}", "web"]).stdout == "running\n";
+    assert!(wait_until(PATIENCE, started));
+    kill(client.0.id(), libc::SIGKILL);
+    drop(client);
+    assert!(started(), "{}", rocker.ok(&["ps"]));
+    assert_eq!(rocker.ok(&["exec", "web", "echo", "alive"]), "alive\n");
+    rocker.ok(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn a_program_killed_from_outside_shows_as_exited() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    kill(rocker.pid("web"), libc::SIGKILL);
+    assert_eq!(rocker.ok(&["wait", "web"]), "137\n");
+    assert_eq!(rocker.inspect("web", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    rocker.ok(&["start", "web"]);
+    assert_eq!(rocker.inspect("web", "{{.State.Status}}"), "running");
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    rocker.ok(&["rm", "web"]);
+}
+
+#[test]
+fn a_container_whose_keeper_was_killed_can_be_started_stopped_and_removed() {
+    let Some(rocker) = Rocker::alone_with_busybox() else { return };
+    rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
+    let before = rocker.census();
+    rocker.sleeper("web", &[]);
+    let keepers = keepers(&rocker);
+    assert_eq!(keepers.len(), 1, "one process stays beside a container: {keepers:?}");
+    kill(keepers[0], libc::SIGKILL);
+    let gone = || !fs::exists(format!("/proc/{}", keepers[0])).unwrap();
+    assert!(wait_until(PATIENCE, gone));
+    // Whether its program lives on or not: what is shown must be what is.
+    let status = rocker.inspect("web", "{{.State.Status}}");
+    let pid = rocker.inspect("web", "{{.State.Pid}}");
+    let lives = pid != "0" && fs::exists(format!("/proc/{pid}")).unwrap();
+    assert_eq!(status == "running", lives, "{status} {pid}");
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    rocker.ok(&["start", "web"]);
+    assert_eq!(rocker.ok(&["exec", "web", "echo", "alive"]), "alive\n");
+    rocker.ok(&["rm", "-f", "web"]);
+    nothing_left(&rocker, &before);
+}
+
+/// The processes that run the binary under test.
+fn keepers(rocker: &Rocker) -> Vec<u32> {
+    let pids = crate::harness::names(std::path::Path::new("/proc"));
+    let pids = pids.filter_map(|name| name.parse::<u32>().ok());
+    let runs = |pid: &u32| {
+        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == rocker.binary())
+    };
+    pids.filter(runs).collect()
+}
+
+#[test]
+fn names_and_ids_are_free_again_after_rm() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for _ in 0..3 {
+        rocker.sleeper("web", &[]);
+        rocker.ok(&["rm", "-f", "web"]);
+    }
+    assert!(!rocker.run_root().join("web").exists());
+    let left = crate::harness::names(&rocker.root().join("containers")).count();
+    assert_eq!(left, 0);
+}

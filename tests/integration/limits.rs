@@ -1,0 +1,181 @@
+//! Limits: in force before the program's first instruction, and for what is executed later.
+
+use crate::harness::{Rocker, skip, wait_until};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Touches so many megabytes from its first instruction on, then ends with 0.
+const EATER: &str = r#"
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    long size = (count > 1 ? atol(words[1]) : 0) << 20;
+    char *memory = sbrk(size);
+    for (long i = 0; i < size; i += 4096) memory[i] = 1;
+    return 0;
+}
+"#;
+
+/// Uses all the time that it gets.
+const SPINNER: &str = "int main(void) { for (volatile unsigned i = 0;; i++) {} }";
+
+/// A rocker on a host that can enforce this limit, a program for its containers, and the volume
+/// that brings it.
+fn with_program(source: &str, limit: &[&str]) -> Option<(Rocker, String)> {
+    let rocker = Rocker::with_busybox()?;
+    let args = [&["run", "--rm"][..], limit, &["--image", "busybox", "true"]].concat();
+    let output = rocker.run(&args);
+    if !has_controller(limit[0]) {
+        // What cannot be enforced must be refused, in one line, before anything runs.
+        assert_eq!(output.code, 125, "{output:?}");
+        skip(&format!("this machine has no cgroup controller for {}", limit[0]));
+        return None;
+    }
+    assert_eq!(output.code, 0, "{output:?}");
+    let volume = format!("{}:/program:ro", rocker.program("program", source).display());
+    Some((rocker, volume))
+}
+
+/// Whether the machine has the controller that an option needs, in either version.
+fn has_controller(option: &str) -> bool {
+    let name = match option {
+        "--cpuset" => "cpuset",
+        "--cpushare" => "cpu",
+        "--pids-limit" => "pids",
+        _ => "memory",
+    };
+    let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    v2.split_whitespace().any(|word| word == name)
+        || Path::new("/sys/fs/cgroup").join(name).join("tasks").exists()
+}
+
+#[test]
+fn thirty_of_thirty_short_commands_run_inside_their_memory_cgroup() {
+    let Some((rocker, volume)) = with_program(EATER, &["-m", "8m"]) else { return };
+    // It takes a few milliseconds: joining the cgroup later than its start would let it pass.
+    let run = |megabytes: &str| {
+        let limits = ["run", "--rm", "-m", "8m", "--memory-swap", "8m", "-v", &volume];
+        rocker.run(&[&limits[..], &["--image", "busybox", "/program", megabytes]].concat()).code
+    };
+    let codes: Vec<i32> = (0..30).map(|_| run("12")).collect();
+    assert_eq!(codes, [137; 30]);
+    assert_eq!(run("2"), 0, "what fits must live, or the above shows nothing");
+}
+
+#[test]
+fn what_exceeds_its_memory_is_killed_and_inspect_says_so() {
+    let Some((rocker, volume)) = with_program(EATER, &["-m", "100m"]) else { return };
+    let run = |name: &str, megabytes: &str| {
+        let limits = ["run", "--name", name, "-m", "100m", "--memory-swap", "100m", "-v", &volume];
+        rocker.run(&[&limits[..], &["--image", "busybox", "/program", megabytes]].concat()).code
+    };
+    assert_eq!(run("greedy", "200"), 137);
+    assert_eq!(rocker.inspect("greedy", "{{.State.OOMKilled}} {{.State.ExitCode}}"), "true 137");
+    assert_eq!(run("modest", "50"), 0);
+    assert_eq!(rocker.inspect("modest", "{{.State.OOMKilled}} {{.State.ExitCode}}"), "false 0");
+}
+
+#[test]
+fn a_kill_for_another_reason_is_no_oom_kill() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    rocker.ok(&["kill", "web"]);
+    assert_eq!(rocker.ok(&["wait", "web"]), "137\n");
+    assert_eq!(rocker.inspect("web", "{{.State.OOMKilled}}"), "false");
+}
+
+#[test]
+fn exec_is_under_the_same_memory_limit() {
+    let Some((rocker, volume)) = with_program(EATER, &["-m", "16m"]) else { return };
+    rocker.sleeper("web", &["-m", "16m", "--memory-swap", "16m", "-v", &volume]);
+    assert_eq!(rocker.run(&["exec", "web", "/program", "64"]).code, 137);
+    assert_eq!(rocker.run(&["exec", "web", "/program", "2"]).code, 0);
+}
+
+#[test]
+fn a_cpuset_is_seen_in_the_processes() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_controller("--cpuset") {
+        return skip("this machine has no cpuset controller");
+    }
+    let command = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+    let run = ["run", "--rm", "--cpuset", "0", "--image", "busybox"];
+    assert_eq!(rocker.ok(&[&run[..], &command].concat()), "Cpus_allowed_list:\t0\n");
+    rocker.sleeper("web", &["--cpuset", "0"]);
+    let exec = ["exec", "web"];
+    assert_eq!(rocker.ok(&[&exec[..], &command].concat()), "Cpus_allowed_list:\t0\n");
+}
+
+#[test]
+fn shares_of_512_and_1024_give_time_one_to_two() {
+    let Some((rocker, volume)) = with_program(SPINNER, &["--cpushare", "512"]) else { return };
+    if !has_controller("--cpuset") {
+        return skip("this machine has no cpuset controller");
+    }
+    for (name, shares) in [("half", "512"), ("whole", "1024")] {
+        let limits = ["run", "-d", "--name", name, "--cpuset", "0", "--cpushare", shares];
+        rocker.ok(&[&limits[..], &["-v", &volume, "--image", "busybox", "/program"]].concat());
+    }
+    let (half, whole) = (rocker.pid("half"), rocker.pid("whole"));
+    let before = (ticks(half), ticks(whole));
+    // Enough for the scheduler's slices to even out: 4 s on one core, in hundredths of a second.
+    let both = || (ticks(half) - before.0, ticks(whole) - before.1);
+    let ran = wait_until(Duration::from_secs(50), || both().0 + both().1 >= 400);
+    let (half, whole) = both();
+    assert!(ran, "the containers got {half} and {whole} hundredths of a second only");
+    let ratio = whole as f64 / half as f64;
+    assert!((1.7..=2.3).contains(&ratio), "{half} and {whole} ticks are 1:{ratio:.2}");
+}
+
+/// The processor time of a process, in clock ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_limit_of_processes_stops_a_fork() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_controller("--pids-limit") {
+        return skip("this machine has no pids controller");
+    }
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait; echo all";
+    let run = |limit: &str| {
+        let limits = ["run", "--rm", "--pids-limit", limit, "--image", "busybox"];
+        rocker.run(&[&limits[..], &["sh", "-c", script]].concat())
+    };
+    let output = run("4");
+    assert!(output.stderr.contains("fork"), "{output:?}");
+    assert!(run("20").stdout.ends_with("all\n"));
+}
+
+#[test]
+fn processes_are_limited_and_memory_is_not_unless_asked() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", rocker.pid("web"))).unwrap();
+    let file = |controller: &str, name: &str| {
+        let line = cgroups.lines().find(|line| {
+            let fields: Vec<&str> = line.splitn(3, ':').collect();
+            fields[1].split(',').any(|word| word == controller)
+        });
+        let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = match line {
+            Some(line) => format!("{controller}{}", line.splitn(3, ':').nth(2).unwrap()),
+            None => unified.unwrap_or_default().trim_start_matches('/').to_string(),
+        };
+        fs::read_to_string(Path::new("/sys/fs/cgroup").join(path).join(name)).ok()
+    };
+    if let Some(max) = file("pids", "pids.max") {
+        assert_eq!(max.trim(), "2048");
+    }
+    // One of the two exists, by version; on v1 the root's value means no limit.
+    if let Some(max) = file("memory", "memory.max") {
+        assert_eq!(max.trim(), "max");
+    }
+    if let Some(max) = file("memory", "memory.limit_in_bytes") {
+        assert!(max.trim().parse::<u64>().unwrap() > 1 << 60, "{max}");
+    }
+}
