@@ -24,5 +24,12 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing packages:$missing" >&2
 export DEBIAN_FRONTEND=noninteractive
-apt-get -o DPkg::Lock::Timeout=300 update -qq >&2 || echo "packages.sh: apt-get update failed, going on with the old lists" >&2
-apt-get -o DPkg::Lock::Timeout=300 -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 1' INT TERM HUP
+apt="apt-get -qq -o DPkg::Lock::Timeout=300"
+$apt update >"$log" 2>&1 || echo "packages.sh: apt-get update failed, going on with the old lists" >&2
+if ! $apt -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    exit 1
+fi
