@@ -82,7 +82,7 @@ prepare_debian() {
 install_rustup() {
     is_packaged rustup && ./packages.sh rustup ca-certificates || return 1
     say "installing the stable Rust toolchain with rustup"
-    rustup toolchain install stable --profile minimal --component clippy,rustfmt >&2 &&
+    rustup toolchain install stable --no-self-update --profile minimal --component clippy,rustfmt >&2 &&
         rustup default stable >&2
 }
 
