@@ -8,6 +8,8 @@ mod harness_census;
 mod harness_pty;
 mod isolation;
 mod leftovers;
+mod lifecycle;
 mod limits;
+mod run;
 mod seed;
 mod terminal;

@@ -1,0 +1,145 @@
+//! From create to rm: what each state allows, and what is said of it.
+
+use crate::harness::{PATIENCE, Rocker, wait_until};
+use std::time::Instant;
+
+fn status(rocker: &Rocker, name: &str) -> String {
+    rocker.inspect(name, "{{.State.Status}}")
+}
+
+#[test]
+fn a_container_goes_through_its_states() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let id = rocker.ok(&["create", "--name", "web", "--image", "busybox", "sleep", "1000"]);
+    assert_eq!(id.trim_end(), rocker.inspect("web", "{{.Id}}"));
+    assert_eq!(status(&rocker, "web"), "created");
+    assert_eq!(rocker.ok(&["start", "web"]), "web\n");
+    assert_eq!(status(&rocker, "web"), "running");
+    assert_eq!(rocker.ok(&["stop", "-t", "0", "web"]), "web\n");
+    assert!(rocker.ok(&["ps"]).contains("  stopped  "));
+    assert_eq!(rocker.ok(&["restart", "-t", "0", "web"]), "web\n");
+    assert_eq!(status(&rocker, "web"), "running");
+    assert_eq!(rocker.ok(&["kill", "web"]), "web\n");
+    assert_eq!(rocker.ok(&["wait", "web"]), "137\n");
+    assert_eq!(rocker.ok(&["rm", "web"]), "web\n");
+    assert_eq!(rocker.run(&["inspect", "web"]).code, 1);
+}
+
+#[test]
+fn stop_asks_first_and_kills_after_its_time() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    rocker.ok(&["run", "-d", "--name", "polite", "--image", "busybox", "sh", "-c", script]);
+    assert!(wait_until(PATIENCE, || rocker.ok(&["logs", "polite"]) == "ready\n"));
+    rocker.ok(&["stop", "polite"]);
+    assert_eq!(rocker.inspect("polite", "{{.State.ExitCode}}"), "3");
+    assert_eq!(rocker.ok(&["logs", "polite"]), "ready\nbye\n");
+    rocker.sleeper("deaf", &[]);
+    let start = Instant::now();
+    rocker.ok(&["stop", "-t", "1", "deaf"]);
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((0.9..5.0).contains(&seconds), "{seconds}");
+    assert_eq!(rocker.inspect("deaf", "{{.State.ExitCode}}"), "137");
+}
+
+#[test]
+fn the_stop_signal_is_a_choice() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "trap 'exit 4' USR1; echo ready; while :; do sleep 0.05; done";
+    let options = ["run", "-d", "--name", "web", "--stop-signal", "USR1", "--image", "busybox"];
+    rocker.ok(&[&options[..], &["sh", "-c", script]].concat());
+    assert!(wait_until(PATIENCE, || rocker.ok(&["logs", "web"]) == "ready\n"));
+    rocker.ok(&["stop", "web"]);
+    assert_eq!(rocker.inspect("web", "{{.State.ExitCode}}"), "4");
+}
+
+#[test]
+fn several_names_are_all_done_and_one_failure_gives_1() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("a", &[]);
+    rocker.sleeper("b", &[]);
+    let output = rocker.run(&["rm", "-f", "a", "ghost", "b"]);
+    assert_eq!((output.code, output.stdout.as_str()), (1, "a\nb\n"));
+    assert!(output.stderr.contains("No such container: ghost"), "{output:?}");
+    assert_eq!(rocker.ok(&["ps", "-q"]), "");
+}
+
+#[test]
+fn logs_keep_both_streams_in_order_and_can_be_cut() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "for i in 1 2 3 4 5; do echo out$i; echo err$i >&2; done";
+    rocker.run(&["run", "--name", "talk", "--image", "busybox", "sh", "-c", script]);
+    let output = rocker.run(&["logs", "talk"]);
+    assert_eq!(output.stdout, "out1\nout2\nout3\nout4\nout5\n");
+    assert_eq!(output.stderr, "err1\nerr2\nerr3\nerr4\nerr5\n");
+    let tail = rocker.run(&["logs", "--tail", "3", "talk"]);
+    assert_eq!(tail.stdout.lines().count() + tail.stderr.lines().count(), 3, "{tail:?}");
+    let stamped = rocker.ok(&["logs", "-t", "talk"]);
+    let time = stamped.lines().next().unwrap().split(' ').next().unwrap();
+    assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{stamped}");
+    assert_eq!(rocker.ok(&["logs", "--until", "2001-01-01T00:00:00Z", "talk"]), "");
+    assert_eq!(rocker.ok(&["logs", "--since", "1h", "talk"]), output.stdout);
+    let plain = std::fs::read_to_string(rocker.run_root().join("talk/container.log")).unwrap();
+    assert!(plain.contains("out5\n") && plain.contains("err5\n"), "{plain}");
+}
+
+#[test]
+fn logs_can_be_followed_to_the_end() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "for i in 1 2 3; do echo $i; sleep 0.2; done";
+    rocker.ok(&["run", "-d", "--name", "talk", "--image", "busybox", "sh", "-c", script]);
+    assert_eq!(rocker.ok(&["logs", "-f", "talk"]), "1\n2\n3\n");
+}
+
+#[test]
+fn a_restarted_container_can_be_attached() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["create", "-i", "--name", "echo", "--image", "busybox", "cat"]);
+    let output = rocker.run_with_input(&["start", "-a", "-i", "echo"], b"once\n");
+    assert_eq!((output.code, output.stdout.as_str()), (0, "once\n"));
+    let output = rocker.run_with_input(&["start", "-ai", "echo"], b"twice\n");
+    assert_eq!((output.code, output.stdout.as_str()), (0, "twice\n"));
+}
+
+#[test]
+fn exec_gives_code_input_user_and_directory() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["-e", "GIVEN=1"]);
+    assert_eq!(rocker.run(&["exec", "web", "sh", "-c", "exit 9"]).code, 9);
+    assert_eq!(rocker.run_with_input(&["exec", "-i", "web", "cat"], b"in\n").stdout, "in\n");
+    assert_eq!(rocker.ok(&["exec", "-u", "nobody", "web", "id", "-u"]), "65534\n");
+    assert_eq!(rocker.ok(&["exec", "-w", "/usr", "web", "pwd"]), "/usr\n");
+    let said = rocker.ok(&["exec", "-e", "MORE=2", "web", "sh", "-c", "echo $GIVEN $MORE"]);
+    assert_eq!(said, "1 2\n");
+    assert_eq!(rocker.ok(&["exec", "web", "ls", "-la", "/root"]).lines().count(), 3);
+}
+
+#[test]
+fn a_committed_image_runs_and_its_parent_is_as_it_was() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let change =
+        "echo new > /root/new; rm -r /var; chmod 600 /etc/group; ln /etc/profile /etc/link";
+    rocker.ok(&["run", "--name", "made", "--image", "busybox", "sh", "-c", change]);
+    rocker.ok(&["commit", "-m", "a message", "made", "mine:2"]);
+    let look =
+        "cat /root/new; ls -d /var; stat -c %a /etc/group; cmp /etc/profile /etc/link; exit 0";
+    let seen = rocker.ok(&["run", "--rm", "--net", "none", "--image", "mine:2", "sh", "-c", look]);
+    assert!(seen.starts_with("new\n600\n"), "{seen}");
+    let seen = rocker.ok(&["run", "--rm", "--image", "busybox", "ls", "/root", "/var"]);
+    assert!(!seen.contains("new") && seen.contains("spool"), "{seen}");
+    // The image outlives its container, and the parent's name.
+    rocker.ok(&["rm", "made"]);
+    rocker.ok(&["rmi", "busybox"]);
+    assert_eq!(rocker.ok(&["run", "--rm", "--image", "mine:2", "cat", "/root/new"]), "new\n");
+}
+
+#[test]
+fn an_image_in_use_is_not_removed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    assert_eq!(rocker.run(&["rmi", "busybox"]).code, 1);
+    assert_eq!(rocker.ok(&["exec", "web", "echo", "alive"]), "alive\n");
+    rocker.ok(&["rm", "-f", "web"]);
+    rocker.ok(&["rmi", "busybox"]);
+    assert_eq!(rocker.ok(&["images", "-q"]), "");
+}
