@@ -19,7 +19,7 @@ use crate::container::Engine;
 use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, write_stderr};
 use crate::sys::process;
 use command::{Command, Entry, Flag, Rules};
-use parse::Parsed;
+use parse::{Parsed, Refusal};
 use std::process::ExitCode;
 
 /// The options before the command, and what the command is told of the call.
@@ -137,12 +137,17 @@ fn call(entry: &'static dyn Entry, called: &str, globals: &Globals, words: &[Str
     match parse::parse(entry, &mut *call, words) {
         Ok(Parsed::Act) => {}
         Ok(Parsed::Help) => return end(help::show(entry).map(|()| 0), FAILURE),
-        Err(error) => {
+        Err(Refusal { error, usage }) => {
             let about = if called.is_empty() { String::new() } else { format!("{called}: ") };
-            report(&Error { message: format!("{about}{}", error.message), ..error.clone() });
-            write_stderr(&format!("\nUsage:  {}\n", help::usage(&facts)));
-            let name = if called.is_empty() { "rocker".into() } else { format!("rocker {called}") };
-            write_stderr(&format!("\nRun '{name} --help' for more information\n"));
+            report(&Error { message: about + &error.message, ..error.clone() });
+            if usage {
+                let name = if called.is_empty() { "rocker" } else { facts.name };
+                let name = if name == "rocker" { name.into() } else { format!("rocker {name}") };
+                let usage = help::usage(&facts);
+                write_stderr(&format!(
+                    "\nUsage:  {usage}\n\nRun '{name} --help' for more information\n"
+                ));
+            }
             return error.code;
         }
     }

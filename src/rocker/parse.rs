@@ -13,10 +13,21 @@ pub enum Parsed {
     Help,
 }
 
+/// Why words are no call of a command.
+#[derive(Debug)]
+pub struct Refusal {
+    /// 125 for an option or a value that is wrong, 1 for a wrong number of positional words.
+    pub error: Error,
+    /// Whether the usage line helps: not where the options are right and a value is wrong.
+    pub usage: bool,
+}
+
 /// Fills `call` from the words that follow the name of the command.
-///
-/// Errors: 125 for an option that is wrong, 1 for a wrong number of positional words.
-pub fn parse(entry: &dyn Entry, call: &mut dyn Call, words: &[String]) -> Result<Parsed> {
+pub fn parse(
+    entry: &dyn Entry,
+    call: &mut dyn Call,
+    words: &[String],
+) -> std::result::Result<Parsed, Refusal> {
     let mut parser = Parser::from_args(words);
     // The word that is being looked at, for errors that speak of it.
     let mut current = String::new();
@@ -51,6 +62,9 @@ pub fn parse(entry: &dyn Entry, call: &mut dyn Call, words: &[String]) -> Result
                 set(call, switch.take(), Some(text(value)))?;
                 continue;
             }
+            Err(lexopt::Error::UnexpectedValue { option, .. }) => {
+                return Err(wrong(Error::new(format!("option {option} takes no value"))));
+            }
             Err(_) => return Err(wrong(Error::new(format!("wrong option {}", escape(&current))))),
         };
         let Some((index, spec)) = find_flag(entry, &name) else {
@@ -79,21 +93,21 @@ fn text(word: OsString) -> String {
     word.to_string_lossy().into_owned()
 }
 
-fn wrong(error: Error) -> Error {
-    error.code(ENGINE)
+fn wrong(error: Error) -> Refusal {
+    Refusal { error: error.code(ENGINE), usage: true }
 }
 
 fn set(
     call: &mut dyn Call,
     flag: Option<(usize, &'static str)>,
     value: Option<String>,
-) -> Result<()> {
+) -> std::result::Result<(), Refusal> {
     let Some((index, spec)) = flag else { return Ok(()) };
     let shown = escape(value.as_deref().unwrap_or_default());
     call.set(index, Value(value)).map_err(|error| {
         let names: Vec<_> = names(spec).collect();
         let message = format!("invalid value '{shown}' for {}: {error}", names.join(", "));
-        wrong(Error { message, errno: None, ..error })
+        Refusal { error: Error { message, errno: None, code: ENGINE, ..error }, usage: false }
     })
 }
 
@@ -119,7 +133,7 @@ fn unknown(entry: &dyn Entry, name: &str) -> Error {
     }
 }
 
-fn check_count(words: &str, count: usize) -> Result<()> {
+fn check_count(words: &str, count: usize) -> std::result::Result<(), Refusal> {
     let (least, most) = word_count(words);
     let (what, number) = match most {
         Some(most) if most == least && count != least => ("exactly", least),
@@ -132,7 +146,7 @@ fn check_count(words: &str, count: usize) -> Result<()> {
         0 => "takes no arguments".to_string(),
         _ => format!("requires {what} {number} {noun}"),
     };
-    Err(Error::new(message).code(FAILURE))
+    Err(Refusal { error: Error::new(message).code(FAILURE), usage: true })
 }
 
 #[cfg(test)]
@@ -197,7 +211,8 @@ mod tests {
     fn read(entry: &dyn Entry, line: &[&str]) -> Result<(Options, Parsed)> {
         let words: Vec<String> = line.iter().map(|word| word.to_string()).collect();
         let mut call = Sample(Options::default());
-        parse(entry, &mut call, &words).map(|parsed| (call.0, parsed))
+        let parsed = parse(entry, &mut call, &words).map_err(|refusal| refusal.error)?;
+        Ok((call.0, parsed))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `images`: the images.
 
 use super::Globals;
-use crate::error::Result;
+use crate::error::{Result, warn};
 use crate::image::Image;
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::list::{self, Filter};
@@ -78,7 +78,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
             filter.value = engine.images.find(&filter.value)?.created.to_string();
         }
     }
-    let mut images = engine.images.list()?;
+    let mut images = engine.images.list_all(&mut |error| warn(error))?;
     images.retain(|image| {
         let wanted = options.wanted.as_deref().is_none_or(|wanted| named(image, wanted));
         wanted && list::passes(&filters, |filter| holds(image, filter))

@@ -1,0 +1,256 @@
+//! The command line: help, versions, refusals, formats, completion, and what images show.
+
+use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, one_line};
+use std::process::{Command, Stdio};
+
+/// A refusal by wrong use: the reason first, then usage and pointer after an empty line each.
+#[track_caller]
+fn misused(rocker: &Rocker, args: &[&str], code: i32, reason: &str) -> String {
+    let output = rocker.run(args);
+    assert_eq!((output.code, &*output.stdout), (code, ""), "{args:?}: {output:?}");
+    let parts: Vec<&str> = output.stderr.split("\n\n").collect();
+    assert_eq!(parts.len(), 3, "{args:?}: {output:?}");
+    assert_eq!(one_line(parts[0]), format!("rocker: {reason}"));
+    assert!(parts[1].starts_with(&format!("Usage:  rocker {} ", args[0])), "{output:?}");
+    assert_eq!(parts[2], format!("Run 'rocker {} --help' for more information\n", args[0]));
+    parts[0].to_string()
+}
+
+/// A shell command line in which `$ROCKER` is the binary.
+fn shell(rocker: &Rocker, line: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).env("ROCKER", rocker.binary());
+    rocker.prepare(&mut command);
+    finish(command, b"", PATIENCE)
+}
+
+#[test]
+fn the_version_is_one_line_and_version_tells_more() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    assert_eq!(rocker.ok(&["--version"]), "rocker 0.1.0\n");
+    assert_eq!(rocker.ok(&["-v"]), "rocker 0.1.0\n");
+    let detail = rocker.ok(&["version"]);
+    assert!(detail.starts_with("Version:   0.1.0\nTarget:    x86_64-linux-"), "{detail}");
+    assert_eq!(rocker.ok(&["version", "-f", "{{.Version}}"]), "0.1.0\n");
+}
+
+#[test]
+fn without_arguments_the_help_is_shown_on_stdout() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let help = rocker.ok(&[]);
+    assert!(help.starts_with("Usage:  rocker [OPTIONS] COMMAND [ARG...]\n"), "{help}");
+    assert_eq!(rocker.ok(&["--help"]), help);
+    assert_eq!(rocker.ok(&["-h"]), help);
+    assert!(!help.contains("__complete"));
+}
+
+#[test]
+fn every_command_of_the_help_has_a_help_of_its_own() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let overview = rocker.ok(&[]);
+    let commands = overview.lines().filter(|line| line.starts_with("  ") && !line.contains("  --"));
+    let mut seen = 0;
+    for line in commands.filter(|line| !line.trim_start().starts_with('-')) {
+        let name = line.split_whitespace().next().unwrap();
+        let help = rocker.ok(&[name, "--help"]);
+        assert!(help.starts_with(&format!("Usage:  rocker {name} [OPTIONS]")), "{help}");
+        seen += 1;
+    }
+    assert_eq!(seen, 21, "{overview}");
+}
+
+#[test]
+fn wrong_use_is_told_with_usage_and_pointer() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let told = misused(&rocker, &["run", "--nmae", "x"], 125, "run: unknown option --nmae");
+    assert!(told.ends_with("\nhint: did you mean --name?"), "{told}");
+    let told = misused(&rocker, &["run", "-name", "x", "y"], 125, "run: unknown option -name");
+    assert!(told.ends_with("\nhint: write --name"), "{told}");
+    misused(&rocker, &["stop"], 1, "stop: requires at least 1 argument");
+    misused(&rocker, &["tag", "a"], 1, "tag: requires exactly 2 arguments");
+    misused(&rocker, &["ps", "x"], 1, "ps: takes no arguments");
+    misused(&rocker, &["logs", "--tail"], 125, "logs: option --tail needs a value");
+}
+
+#[test]
+fn a_wrong_value_is_one_line() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let line = rocker.refused(&["run", "-m", "banana", "x"], 125);
+    assert_eq!(
+        line,
+        "rocker: run: invalid value 'banana' for -m, --memory: not a size like 100m or 1g"
+    );
+    rocker.refused(&["stop", "-t", "soon", "x"], 125);
+    rocker.refused(&["kill", "-s", "NOPE", "x"], 125);
+    rocker.refused(&["ps", "-f", "colour=red"], 125);
+    rocker.refused(&["ps", "--format", "{{"], 125);
+    rocker.refused(&["run", "--memory-swap", "1g", "x"], 125);
+    rocker.refused(&["import", "-c", "RUN ls", "x", "y"], 125);
+    rocker.refused(&["completion", "csh"], 125);
+}
+
+#[test]
+fn an_unknown_command_names_the_nearest() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let output = rocker.run(&["comit"]);
+    assert_eq!(output.code, 1);
+    assert_eq!(
+        output.stderr,
+        "rocker: unknown command: comit\nhint: did you mean 'rocker commit'?\n"
+    );
+    let output = rocker.run(&["image", "rmm"]);
+    assert_eq!(output.stderr.lines().nth(1), Some("hint: did you mean 'rocker image rm'?"));
+}
+
+#[test]
+fn what_is_not_utf_8_or_would_move_the_cursor_is_refused_in_plain_characters() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let output = shell(&rocker, "\"$ROCKER\" run \"$(printf '\\377')\"");
+    assert_eq!(output.code, 125, "{output:?}");
+    assert!(one_line(&output.stderr).contains("not UTF-8"));
+    let output = rocker.run(&["stop", "\x1b[2J\n"]);
+    assert_eq!(output.code, 1);
+    let line = one_line(&output.stderr);
+    assert!(line.contains("\\x1b[2J\\n"), "{line:?}");
+}
+
+#[test]
+fn nouns_and_verbs_lead_to_the_same_commands() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    assert_eq!(rocker.ok(&["container", "ls"]), rocker.ok(&["ps"]));
+    assert_eq!(rocker.ok(&["ls"]), rocker.ok(&["ps"]));
+    assert_eq!(rocker.ok(&["image", "ls"]), rocker.ok(&["images"]));
+    assert_eq!(
+        rocker.ok(&["image", "rm", "busybox"]).lines().next(),
+        Some("Untagged: busybox:latest")
+    );
+    assert!(rocker.ok(&["container"]).contains("\n  ls "));
+}
+
+#[test]
+fn empty_lists_are_a_header() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    assert_eq!(rocker.ok(&["ps"]), "ID  NAME  PID  STATUS  COMMAND  CREATED\n");
+    assert_eq!(rocker.ok(&["images"]), "REPOSITORY  TAG  IMAGE ID  SIZE  CREATED\n");
+    assert_eq!(rocker.ok(&["ps", "--format", "json"]), "");
+}
+
+#[test]
+fn import_tells_the_image_and_images_lists_it() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let told = rocker.ok(&["import", base_image().to_str().unwrap(), "busybox"]);
+    let id = told.split("(ID: ").nth(1).and_then(|rest| rest.get(..8)).unwrap().to_string();
+    let size = told.split("Size: ").nth(1).and_then(|rest| rest.strip_suffix(")\n")).unwrap();
+    assert!(told.starts_with("Imported busybox:latest (ID: "), "{told}");
+    let listed = rocker.ok(&["images"]);
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..3], ["busybox", "latest", &id], "{listed}");
+    assert!(listed.contains(size), "{listed}");
+    assert_eq!(rocker.ok(&["images", "-q"]), format!("{id}\n"));
+    let line = rocker.ok(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+    assert_eq!(line, format!("busybox:latest {id}\n"));
+    let json = rocker.ok(&["images", "--format", "json"]);
+    assert!(json.starts_with("{\"Containers\":\"N/A\",\"CreatedAt\":\""), "{json}");
+}
+
+#[test]
+fn changes_at_import_are_seen_by_inspect() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let archive = base_image();
+    let archive = archive.to_str().unwrap();
+    let changes = ["-c", "CMD [\"sh\"]", "-c", "ENV A=1 B='x y'", "-c", "WORKDIR /tmp"];
+    rocker.ok(&[&["import", archive, "busybox:2", "-m", "why"][..], &changes].concat());
+    let shown =
+        rocker.inspect("busybox:2", "{{json .Config.Cmd}} {{join .Config.Env \",\"}} {{.Comment}}");
+    assert_eq!(shown, "[\"sh\"] A=1,B=x y why");
+    assert_eq!(rocker.inspect("busybox:2", "{{index .RepoTags 0}}"), "busybox:2");
+}
+
+#[test]
+fn an_image_has_several_names_until_the_last_is_removed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["tag", "busybox", "box:1"]);
+    let id = rocker.inspect("box:1", "{{.Id}}");
+    assert_eq!(rocker.inspect("busybox", "{{.Id}}"), id);
+    assert_eq!(rocker.ok(&["images", "-q"]).lines().count(), 1);
+    assert_eq!(rocker.ok(&["images", "-q", "box"]).lines().count(), 1);
+    assert_eq!(rocker.ok(&["rmi", "busybox"]), "Untagged: busybox:latest\n");
+    let last = rocker.ok(&["rmi", "box:1"]);
+    assert!(last.starts_with(&format!("Untagged: box:1\nDeleted: {id}\n")), "{last}");
+    rocker.refused(&["rmi", "box:1"], 1);
+}
+
+#[test]
+fn inspect_of_what_is_not_there_shows_the_rest_and_fails() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let output = rocker.run(&["inspect", "ghost"]);
+    assert_eq!((output.code, &*output.stdout), (1, "[]\n"));
+    assert_eq!(output.stderr, "rocker: No such object: ghost\n");
+    let output = rocker.run(&["inspect", "ghost", "busybox"]);
+    assert_eq!(output.code, 1);
+    assert!(output.stdout.contains("\"busybox:latest\""), "{output:?}");
+    let output = rocker.run(&["inspect", "-f", "{{.Sise}}", "busybox"]);
+    assert_eq!(output.code, 1);
+    assert_eq!(output.stderr, "rocker: --format: no field .Sise\nhint: did you mean .Size?\n");
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let output = shell(&rocker, "(sleep 0.1; \"$ROCKER\" man; echo $? >&2) | true");
+    assert_eq!(output.stderr, "0\n");
+    let output = shell(&rocker, "\"$ROCKER\" man >/dev/full");
+    assert_eq!(output.code, 1);
+    assert_eq!(output.stderr, "rocker: write to stdout: No space left on device (ENOSPC)\n");
+}
+
+#[test]
+fn the_completion_of_bash_offers_commands_options_and_names() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["tag", "busybox", "busybox:old"]);
+    let offers = |line: &str| {
+        let script = format!(
+            "PATH=\"$(dirname \"$ROCKER\"):$PATH\"; eval \"$(\"$ROCKER\" completion bash)\"; \
+             COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _rocker; echo \"${{COMPREPLY[*]}}\""
+        );
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).env("ROCKER", rocker.binary());
+        rocker.prepare(&mut command);
+        command.stdin(Stdio::null());
+        finish(command, b"", PATIENCE)
+    };
+    for (line, expected) in [
+        ("rocker comm", "commit"),
+        ("rocker run --cpu", "--cpushare --cpu-shares --cpuset --cpuset-cpus --cpus"),
+        ("rocker rmi ", "busybox busybox:latest busybox:old"),
+        ("rocker run --image busybox:l", "latest"),
+        ("rocker image ins", "inspect"),
+    ] {
+        let output = offers(line);
+        let mut found: Vec<&str> = output.stdout.split_whitespace().collect();
+        let mut wanted: Vec<&str> = expected.split_whitespace().collect();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{line}: {output:?}");
+    }
+}
+
+#[test]
+fn the_scripts_of_completion_and_the_manual_are_well_formed() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    for name in ["bash", "zsh", "fish"] {
+        let script = rocker.files().join(name);
+        std::fs::write(&script, rocker.ok(&["completion", name])).unwrap();
+        // A shell that is not installed cannot tell.
+        if let Ok(output) = Command::new(name).arg("-n").arg(&script).output() {
+            assert!(output.status.success(), "{name}: {output:?}");
+        }
+    }
+    let manual = rocker.files().join("rocker.8");
+    std::fs::write(&manual, rocker.ok(&["man"])).unwrap();
+    if let Ok(output) =
+        Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(&manual).output()
+    {
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
