@@ -38,7 +38,11 @@ fn a_full_screen_editor_works_and_leaves_the_terminal_sane() {
     terminal.send("vi /root/note\n");
     terminal.expect("~");
     assert_ne!(terminal.modes(), sane, "the caller's terminal is raw meanwhile");
-    terminal.send("ihello from vi\x1b:wq\n");
+    // One thing after the other, as a person does: an escape with more behind it is a key.
+    terminal.send("ihello from vi\x1b");
+    terminal.expect("- /root/note [Modified]");
+    terminal.send(":wq\n");
+    terminal.expect("\x1b[?1049l");
     terminal.send("echo; cat /root/note | tr a-z A-Z\n");
     terminal.expect("HELLO FROM VI");
     terminal.send("exit 5\n");
@@ -85,9 +89,8 @@ fn the_terminal_is_sane_after_the_client_was_asked_to_end() {
     let sane = terminal.modes();
     terminal.send("echo re''ady\n");
     terminal.expect("ready");
+    // With a terminal the keys are what reaches the program: the signal is the client's own.
     kill(terminal.pid(), libc::SIGTERM);
-    // The shell ignores the forwarded signal; the hang-up of its terminal it does not.
-    kill(terminal.pid(), libc::SIGHUP);
     terminal.finish();
     assert_eq!(terminal.modes(), sane);
 }
