@@ -7,6 +7,7 @@
 use super::deferred::{Deferred, Meta};
 use super::remove::remove_counted;
 use super::tar::{Entry, Extent, Kind, Reader};
+use super::writeback::Writeback;
 use crate::error::{Context, Error, Result, escape, warn};
 use crate::sys::fs::{self, Dir};
 use crate::sys::xattr::{self, Target};
@@ -41,6 +42,7 @@ pub struct Extractor {
     /// Who owns what this process makes.
     own: (u32, u32),
     attributes_missing: bool,
+    writeback: Writeback,
 }
 
 impl Extractor {
@@ -56,6 +58,7 @@ impl Extractor {
             extracted: Extracted { entries: 0, size: 0 },
             own: file::effective_ids(),
             attributes_missing: false,
+            writeback: Writeback::new(),
         })
     }
 
@@ -148,6 +151,7 @@ impl Extractor {
             Some(extents) => write_extents(&file, entry.size, extents, reader)?,
         }
         self.extracted.size = self.extracted.size.saturating_add(entry.size);
+        self.writeback.wrote(&self.root, entry.size);
         let owned = self.is_foreign(entry);
         if owned {
             file::set_owner(file.as_fd(), entry.uid, entry.gid).context("chown")?;

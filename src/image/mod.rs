@@ -17,6 +17,7 @@ mod source;
 mod stage;
 mod store;
 mod tar;
+mod writeback;
 
 pub use collect::Removed;
 pub use commit::Commit;

@@ -24,6 +24,20 @@ pub struct Child {
 impl Child {
     /// Forks a child that runs `body`, ends with its result, and keeps open only `keep`.
     pub fn spawn(keep: &[BorrowedFd<'_>], body: impl FnOnce() -> u8) -> Result<Self> {
+        Self::spawn_with(keep, &ALLOWED, body)
+    }
+
+    /// The same for one that also brings file systems to the disk.
+    pub fn spawn_syncer(keep: &[BorrowedFd<'_>], body: impl FnOnce() -> u8) -> Result<Self> {
+        let allowed: Vec<i64> = ALLOWED.iter().copied().chain([libc::SYS_syncfs]).collect();
+        Self::spawn_with(keep, &allowed, body)
+    }
+
+    fn spawn_with(
+        keep: &[BorrowedFd<'_>],
+        allowed: &[i64],
+        body: impl FnOnce() -> u8,
+    ) -> Result<Self> {
         // SAFETY: both calls take nothing.
         let parent = unsafe { libc::getpid() };
         // SAFETY: the program has one thread; the C library's fork keeps its own state right.
@@ -31,7 +45,7 @@ impl Child {
         match pid {
             -1 => Err(super::fs::errno(std::io::Error::last_os_error())),
             0 => {
-                let code = match become_worker(parent, keep) {
+                let code = match become_worker(parent, keep, allowed) {
                     Ok(()) => body(),
                     Err(errno) => 100_u8.saturating_add(errno.into_raw() as u8),
                 };
@@ -69,7 +83,7 @@ fn reap(pid: i32) -> Result<Ended> {
     })
 }
 
-fn become_worker(parent: i32, keep: &[BorrowedFd<'_>]) -> Result<()> {
+fn become_worker(parent: i32, keep: &[BorrowedFd<'_>], allowed: &[i64]) -> Result<()> {
     // SAFETY: numbers only.
     unsafe {
         syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)?;
@@ -80,7 +94,7 @@ fn become_worker(parent: i32, keep: &[BorrowedFd<'_>]) -> Result<()> {
         syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
     }
     close_all_but(keep)?;
-    match confine() {
+    match confine(allowed) {
         // A kernel without seccomp: the child is as trusted as its parent.
         Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
         other => other,
@@ -129,23 +143,23 @@ const ALLOWED: [i64; 15] = [
     libc::SYS_exit_group,
 ];
 
-/// Kills this process at any system call that is not in `ALLOWED`.
+/// Kills this process at any system call that is not `allowed`.
 ///
 /// Errors: `EINVAL` without seccomp in the kernel. Source: kernel/seccomp.c, `prctl_set_seccomp`.
-fn confine() -> Result<()> {
+fn confine(allowed: &[i64]) -> Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut filter = Vec::with_capacity(ALLOWED.len() + 5);
+    let mut filter = Vec::with_capacity(allowed.len() + 5);
     // struct seccomp_data: number 4, architecture 4. Another architecture's numbers mean others.
     filter.push(step(LOAD, 0, 0, 4));
-    filter.push(step(EQUAL, 0, ALLOWED.len() as u8 + 1, AUDIT_ARCH_X86_64));
+    filter.push(step(EQUAL, 0, allowed.len() as u8 + 1, AUDIT_ARCH_X86_64));
     filter.push(step(LOAD, 0, 0, 0));
-    for (index, number) in ALLOWED.iter().enumerate() {
+    for (index, number) in allowed.iter().enumerate() {
         // From each match over the rest of the list and the refusal to the last step.
-        filter.push(step(EQUAL, (ALLOWED.len() - index) as u8, 0, *number as u32));
+        filter.push(step(EQUAL, (allowed.len() - index) as u8, 0, *number as u32));
     }
     filter.push(step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS));
     filter.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));

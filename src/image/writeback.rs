@@ -1,0 +1,63 @@
+//! Bringing a layer to the disk while it is still being extracted, in a child of its own, so
+//! that the sync at the end finds little left to do.
+
+use crate::sys::child::Child;
+use crate::sys::fs::Dir;
+use crate::sys::{Result, file, io};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+/// How much is extracted between two syncs.
+const STEP: u64 = 32 << 20;
+const PIPE: u32 = 4096;
+
+/// The syncs of one extraction.
+pub struct Writeback {
+    pending: u64,
+    worker: Option<(Child, File)>,
+    failed: bool,
+}
+
+impl Writeback {
+    pub fn new() -> Self {
+        Self { pending: 0, worker: None, failed: false }
+    }
+
+    /// Says that bytes were written to the file system of `dir`.
+    ///
+    /// Nothing that goes wrong here is an error: the sync at the end does the whole work then.
+    pub fn wrote(&mut self, dir: &Dir, bytes: u64) {
+        self.pending += bytes;
+        if self.pending < STEP || self.failed {
+            return;
+        }
+        self.pending = 0;
+        if self.worker.is_none() {
+            self.worker = start(dir).ok();
+        }
+        // A full pipe means that it has enough to do.
+        self.failed = match &self.worker {
+            Some((_, trigger)) => io::write(trigger.as_fd(), b"s").is_err(),
+            None => true,
+        };
+    }
+}
+
+fn start(dir: &Dir) -> Result<(Child, File)> {
+    let (orders, trigger) = file::pipe(PIPE)?;
+    io::set_nonblocking(trigger.as_fd())?;
+    let child = Child::spawn_syncer(&[orders.as_fd(), dir.as_fd()], || work(dir, &orders))?;
+    Ok((child, trigger))
+}
+
+fn work(dir: &Dir, mut orders: &File) -> u8 {
+    let mut several = [0; 64];
+    // Orders that came during a sync are one.
+    while orders.read(&mut several).is_ok_and(|read| read > 0) {
+        if dir.sync_filesystem().is_err() {
+            return 1;
+        }
+    }
+    0
+}
