@@ -83,11 +83,11 @@ impl Code {
         let mut word = 0;
         for length in 1..=LONGEST {
             word = word << 1 | bits.take(1)?;
-            if let Some((end, base)) = self.lengths[length] {
-                if word < end {
-                    let place = word.wrapping_sub(base) as usize;
-                    return self.symbols.get(place).copied().ok_or(DAMAGED);
-                }
+            if let Some((end, base)) = self.lengths[length]
+                && word < end
+            {
+                let place = word.wrapping_sub(base) as usize;
+                return self.symbols.get(place).copied().ok_or(DAMAGED);
             }
         }
         Err(DAMAGED)

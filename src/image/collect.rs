@@ -165,10 +165,10 @@ fn id(named: &Named) -> Option<&str> {
 /// The names that are meant: one, or all of an image that is given by its id.
 fn choose<'a>(all: &'a [Named], name: &str) -> Result<Vec<&'a Named>> {
     let reference = Reference::parse(name);
-    if let Ok(reference) = &reference {
-        if let Some(named) = all.iter().find(|named| named.reference == *reference) {
-            return Ok(vec![named]);
-        }
+    if let Ok(reference) = &reference
+        && let Some(named) = all.iter().find(|named| named.reference == *reference)
+    {
+        return Ok(vec![named]);
     }
     let Some(prefix) = id_prefix(name) else {
         return Err(reference.err().unwrap_or_else(|| no_such_image(name)));

@@ -243,10 +243,7 @@ impl<'a> Copier<'a> {
             return Ok((fs::stat(source.as_fd())?.size, None));
         }
         let mut offset = 0;
-        loop {
-            let Some((start, end)) = data_behind(source, offset).context("look for data")? else {
-                break;
-            };
+        while let Some((start, end)) = data_behind(source, offset).context("look for data")? {
             offset = start;
             let read = self.read_at(source, offset, end - start)?;
             if read == 0 {

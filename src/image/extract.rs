@@ -358,10 +358,10 @@ fn existing(root: &Rc<Dir>, cache: &mut Resolved, path: &[u8]) -> Result<Rc<Dir>
     if path.is_empty() {
         return Ok(Rc::clone(root));
     }
-    if let Some((known, dir)) = &cache.0 {
-        if known == path {
-            return Ok(Rc::clone(dir));
-        }
+    if let Some((known, dir)) = &cache.0
+        && known == path
+    {
+        return Ok(Rc::clone(dir));
     }
     let dir = Rc::new(open_in(root, path)?);
     cache.0 = Some((path.to_vec(), Rc::clone(&dir)));

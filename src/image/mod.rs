@@ -24,4 +24,4 @@ pub use commit::Commit;
 pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;
-pub use store::{Hold, Store};
+pub use store::Store;

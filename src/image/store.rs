@@ -83,8 +83,8 @@ impl Store {
             if let Some(image) = self.with_id(prefix)?.into_iter().next() {
                 return image.image;
             }
-        } else if let Err(error) = reference {
-            return Err(error);
+        } else {
+            reference?;
         }
         Err(no_such_image(name))
     }
@@ -169,10 +169,10 @@ impl Store {
     pub(super) fn with_id(&self, prefix: &str) -> Result<Vec<Named>> {
         let mut by_id: BTreeMap<String, Vec<Named>> = BTreeMap::new();
         for named in self.names()? {
-            if let Ok(image) = &named.image {
-                if image.id.starts_with(prefix) {
-                    by_id.entry(image.id.clone()).or_default().push(named);
-                }
+            if let Ok(image) = &named.image
+                && image.id.starts_with(prefix)
+            {
+                by_id.entry(image.id.clone()).or_default().push(named);
             }
         }
         match by_id.len() {

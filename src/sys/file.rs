@@ -6,7 +6,7 @@ use super::fs::{Dir, Kind, c_path, openat, owned};
 use super::{Errno, Result, retry};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use syscalls::{Sysno, syscall};
 
@@ -89,11 +89,6 @@ impl Dir {
                 rest = &rest[length..];
             }
         }
-    }
-
-    /// Opens an existing entry that is no link with the given `O_*` flags.
-    pub fn open_entry(&self, name: impl AsRef<OsStr>, flags: i32) -> Result<OwnedFd> {
-        openat(self.raw(), name.as_ref(), flags | libc::O_NOFOLLOW, 0)
     }
 
     /// Makes a device node, FIFO or socket.
@@ -209,14 +204,6 @@ pub fn seek_next(file: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<u64> {
 pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: FICLONE takes a descriptor as its argument and no memory.
     unsafe { syscall!(Sysno::ioctl, to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }?;
-    Ok(())
-}
-
-/// Starts writing the content of an open file to the disk, without waiting for it.
-pub fn start_writeback(file: BorrowedFd<'_>) -> Result<()> {
-    let flags = libc::SYNC_FILE_RANGE_WRITE;
-    // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::sync_file_range, file.as_raw_fd(), 0_u64, 0_u64, flags) }?;
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 
 #![cfg(test)]
 
+mod archives;
 mod bad_input;
 mod harness;
 mod harness_census;
 mod harness_pty;
+mod image;
 mod isolation;
 mod leftovers;
 mod lifecycle;

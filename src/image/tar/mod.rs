@@ -53,8 +53,6 @@ pub struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the stored data belongs, for a file with holes.
     pub extents: Option<Vec<Extent>>,
-    /// Where the header stands in the archive.
-    pub position: u64,
 }
 
 /// The archive, read from front to back.
@@ -82,11 +80,6 @@ impl<R: Read> Reader<R> {
     pub fn new(source: R) -> Self {
         let input = Input::new(source);
         Self { input, data: 0, padding: 0, shown: 0, defaults: Extended::default(), ended: false }
-    }
-
-    /// How many bytes of the archive were read.
-    pub fn position(&self) -> u64 {
-        self.input.position()
     }
 
     /// What the archive is read from.
@@ -127,7 +120,7 @@ impl<R: Read> Reader<R> {
                 }
                 Check::Good => {}
             }
-            let entry = self.read_header(&header, &mut before, position);
+            let entry = self.read_header(&header, &mut before);
             if let Some(entry) = entry.map_err(|error| at(error, position))? {
                 return Ok(Some(entry));
             }
@@ -185,12 +178,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Takes a header. None where it only tells of the entry behind it.
-    fn read_header(
-        &mut self,
-        header: &Header,
-        before: &mut Before,
-        position: u64,
-    ) -> Result<Option<Entry>> {
+    fn read_header(&mut self, header: &Header, before: &mut Before) -> Result<Option<Entry>> {
         let stored = header.size().and_then(|size| u64::try_from(size).ok());
         let stored = stored.filter(|size| *size <= SIZE_LIMIT);
         let size = || stored.ok_or_else(|| Error::new("a bad size"));
@@ -217,19 +205,13 @@ impl<R: Read> Reader<R> {
             b'M' => return Err(Error::new("a file that begins in another volume")),
             _ => {
                 let before = std::mem::take(before);
-                return self.entry(header, stored, before, position).map(Some);
+                return self.entry(header, stored, before).map(Some);
             }
         }
         Ok(None)
     }
 
-    fn entry(
-        &mut self,
-        header: &Header,
-        stored: Option<u64>,
-        before: Before,
-        position: u64,
-    ) -> Result<Entry> {
+    fn entry(&mut self, header: &Header, stored: Option<u64>, before: Before) -> Result<Entry> {
         let extended = before.extended.unwrap_or_default();
         let stored = extended.size.or(stored);
         let defaults = &self.defaults;
@@ -273,7 +255,6 @@ impl<R: Read> Reader<R> {
             device,
             xattrs: extended.xattrs,
             extents: None,
-            position,
         };
         if kind == Kind::File || header.type_flag() == b'D' {
             let stored = stored.ok_or_else(|| Error::new("a bad size"))?;

@@ -149,8 +149,8 @@ fn an_extended_header_of_more_than_a_mebibyte_is_refused() {
 fn an_old_gnu_sparse_file_tells_its_extents() {
     let mut block = header("s", b'S', 5).0;
     block[257..265].copy_from_slice(b"ustar  \0");
-    block[386..410].copy_from_slice(b"00000000000\000000000002\0");
-    block[410..434].copy_from_slice(b"00000001000\000000000003\0");
+    block[386..410].copy_from_slice(b"00000000000\x0000000000002\0");
+    block[410..434].copy_from_slice(b"00000001000\x0000000000003\0");
     block[483..495].copy_from_slice(b"00000010000\0");
     let bytes = archive(&[(&sealed(block), b"abcde"), (&header("b", b'0', 0), b"")]);
     let mut reader = Reader::new(&bytes[..]);
