@@ -33,8 +33,11 @@ fn malformed(what: &str) -> Error {
     Error::new(format!("malformed extended header: {what}"))
 }
 
+/// Key and value of a record, and what stands behind it.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// Splits the first record off. None at the end, which NUL bytes may fill.
-fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8], &[u8])>> {
+fn record(bytes: &[u8]) -> Result<Option<Record<'_>>> {
     let trimmed = bytes.trim_ascii_start();
     if trimmed.first().is_none_or(|byte| *byte == 0) {
         return Ok(None);
@@ -128,10 +131,10 @@ impl Extended {
                     self.sparse.set(key, value)?;
                 } else if let Some(key) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.attribute(key.to_vec(), value.to_vec())?;
-                } else if let Some(key) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-                    if let (Some(key), Some(value)) = (percent(key), base64(value)) {
-                        self.attribute(key, value)?;
-                    }
+                } else if let Some(key) = key.strip_prefix(b"LIBARCHIVE.xattr.")
+                    && let (Some(key), Some(value)) = (percent(key), base64(value))
+                {
+                    self.attribute(key, value)?;
                 }
             }
         }
