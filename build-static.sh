@@ -2,9 +2,9 @@
 # build-static.sh: makes target/rocker, one static-PIE x86_64 binary on musl, stripped.
 #
 # It takes the first way that works here:
-#   rustup  the Rust toolchain in PATH has the musl target, or `rustup target add` brings it
-#   debian  the packages rustc-web, cargo-web, rust-web-src and musl-tools; std is built along
-# and where a distribution has neither, but packages rustup, rustup is installed and used.
+#   rustup  the Rust toolchain in PATH has the musl target and the sources of std, or rustup brings them
+#   debian  the packages rustc-web, cargo-web, rust-web-src and musl-tools
+# std is built along in both: the one that comes built holds 300 KB that print backtraces. Where a distribution has neither, but packages rustup, rustup is installed and used.
 # ROCKER_TOOLCHAIN=rustup|debian takes that way or fails. ROCKER_OUTPUT names another file to make.
 # With --cargo it builds nothing: it makes a cargo ready, with rustfmt and clippy, and says the
 # directory that it is in.
@@ -49,8 +49,9 @@ is_complete() {
         cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
         return
     fi
-    libraries=$(rustc --print sysroot 2>/dev/null)/lib/rustlib/$target/lib
-    ls "$libraries"/libstd-*.rlib "$libraries"/self-contained/rcrt1.o >/dev/null 2>&1
+    libraries=$(rustc --print sysroot 2>/dev/null)/lib/rustlib
+    ls "$libraries/$target/lib/self-contained/rcrt1.o" \
+        "$libraries/src/rust/library/Cargo.toml" >/dev/null 2>&1
 }
 
 # Completes the toolchain in PATH, or fails.
@@ -58,10 +59,13 @@ prepare_rustup() {
     command -v cargo >/dev/null && is_new_enough rustc || return 1
     is_complete && return 0
     command -v rustup >/dev/null || return 1
-    parts="target add $target"
-    [ -z "$purpose" ] || parts="component add rustfmt clippy"
-    say "completing the toolchain: rustup $parts"
-    timeout 120 rustup $parts >&2 && is_complete
+    if [ -n "$purpose" ]; then
+        say "completing the toolchain: rustup component add rustfmt clippy"
+        timeout 120 rustup component add rustfmt clippy >&2
+    else
+        say "completing the toolchain: rustup target add $target, rustup component add rust-src"
+        timeout 120 rustup target add "$target" >&2 && timeout 120 rustup component add rust-src >&2
+    fi && is_complete
 }
 
 is_packaged() { apt-cache show "$1" 2>/dev/null | grep -q '^Package:'; }
@@ -94,15 +98,15 @@ renamed_paths() {
     done
 }
 
-# Builds with the cargo "$1", the compiler flags "$2" and the further arguments; says the file made.
+# Builds with the cargo "$1" and the compiler flags "$2"; says the file made.
 build() {
     cargo=$1 flags=$2 directory=target/$way
-    shift 2
     # By itself first: the directories of the crates must be known before they are renamed.
     "$cargo" fetch --locked --target "$target" >&2
     flags="$flags -C link-arg=-Wl,--build-id=none $(renamed_paths)"
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
-        "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" "$@" >&2
+    RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
+        "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" \
+        -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size >&2
     built=$directory/$target/release/rocker
 }
 
@@ -118,11 +122,10 @@ build_debian() {
     empty=$PWD/target/empty-libraries
     mkdir -p "$empty"
     [ -e "$empty/libunwind.a" ] || ar rcs "$empty/libunwind.a"
-    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+    export RUSTC=/usr/bin/rustc
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=gcc
     build /usr/bin/cargo "-C link-self-contained=no -C link-arg=-nostartfiles \
--C link-arg=$musl/rcrt1.o -C link-arg=$musl/libc.a -L native=$musl -L native=$empty" \
-        -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+-C link-arg=$musl/rcrt1.o -C link-arg=$musl/libc.a -L native=$musl -L native=$empty"
 }
 
 # The promise of one static file, checked rather than assumed.
