@@ -8,6 +8,7 @@ use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, MOUNT_POINT, boot_id};
 use super::streams::{Client, Streams};
 use super::{spec, state};
+use crate::cgroups::host::Version;
 use crate::cgroups::{self, Group, Host};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
@@ -79,7 +80,12 @@ struct Keeper {
     log: Writer,
     /// When SIGKILL follows the stop signal that this keeper was asked for.
     deadline: Option<Instant>,
+    /// Whether the container has been quiet for a while.
+    settled: bool,
 }
+
+/// How long nothing happens before a keeper makes itself small.
+const SETTLING_MILLISECONDS: i32 = 200;
 
 impl Keeper {
     /// Starts the container; on failure nothing of it is left.
@@ -90,9 +96,7 @@ impl Keeper {
         let engine = Engine::open(&order.root_path, &order.run_path)?;
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         match bring_up(&engine, &container, &mut record, &mut state, size) {
-            Ok((process, group, streams)) => {
-                let log = Writer::new(container.dir.duplicate().context("open the container")?);
-                let listener = listen(&container);
+            Ok(Running { process, group, streams, log, listener }) => {
                 container.unlock();
                 Ok(Self {
                     engine,
@@ -107,6 +111,7 @@ impl Keeper {
                     signals,
                     log,
                     deadline: None,
+                    settled: false,
                 })
             }
             Err(error) => {
@@ -128,7 +133,6 @@ impl Keeper {
 
     /// Serves clients until the container has ended and everybody knows.
     fn serve(&mut self) {
-        process::forget_code();
         let mut buffer = [0; CHUNK + 1];
         while !self.wait(&mut buffer) {}
         let exit = process::wait(self.process.child.pidfd.as_fd());
@@ -157,8 +161,16 @@ impl Keeper {
         for client in &self.clients {
             list.push(io::Poll::on(client.socket.as_fd(), !full, client.is_behind()));
         }
-        if io::poll(&mut list, timeout).is_err() {
-            return true;
+        match io::poll(&mut list, timeout) {
+            Err(_) => return true,
+            // A container that lasts: what only its start needed goes back to the page cache.
+            Ok(0) if !self.settled => {
+                process::forget_code();
+                drop(list);
+                self.settled = true;
+                return false;
+            }
+            Ok(_) => {}
         }
         let ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
@@ -187,7 +199,9 @@ impl Keeper {
     }
 
     fn timeout(&mut self) -> i32 {
-        let Some(deadline) = self.deadline else { return -1 };
+        let Some(deadline) = self.deadline else {
+            return if self.settled { -1 } else { SETTLING_MILLISECONDS };
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             self.deadline = None;
@@ -273,12 +287,12 @@ impl Keeper {
         if self.container.lock().is_err() {
             return;
         }
-        // `stop` may have left its mark meanwhile.
-        let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
         if self.record.auto_remove {
             let _ = erase(&self.engine, &self.container, &self.record.name);
             return;
         }
+        // `stop` may have left its mark meanwhile.
+        let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
         let status = if stored.stopping { Status::Stopped } else { Status::Exited };
         let ended = State {
             status,
@@ -336,19 +350,19 @@ fn bring_up(
     record: &mut Record,
     state: &mut State,
     size: tty::Size,
-) -> Result<(Process, Group, Streams)> {
+) -> Result<Running> {
     loop {
         let host = Host::read()?;
         let group = cgroups::create(&host, &record.id, &record.limits)?;
-        match attempt(engine, container, record, state, (&host, &group), size) {
-            Ok((process, Ok(streams))) => return Ok((process, group, streams)),
-            Ok((_, Err(no_overlay))) => {
+        match attempt(engine, container, record, state, (&host, group), size) {
+            Ok(Attempt::Running(running)) => return Ok(running),
+            Ok(Attempt::NoOverlay(group, no_overlay)) => {
                 group.destroy()?;
                 copy_image(engine, container, record).map_err(|error| {
                     error.hint(format!("the overlay was not possible either: {no_overlay}"))
                 })?;
             }
-            Err(error) => {
+            Err((group, error)) => {
                 // The first error is the one to report; the next sweep finds the group.
                 let _ = group.destroy();
                 return Err(error);
@@ -357,51 +371,90 @@ fn bring_up(
     }
 }
 
-type Attempt = (Process, std::result::Result<Streams, Error>);
+/// A container whose program runs.
+struct Running {
+    process: Process,
+    group: Group,
+    streams: Streams,
+    log: Writer,
+    listener: Option<OwnedFd>,
+}
+
+enum Attempt {
+    Running(Running),
+    NoOverlay(Group, Error),
+}
 
 fn attempt(
     engine: &Engine,
     container: &Container,
     record: &Record,
     state: &mut State,
-    (host, group): (&Host, &Group),
+    (host, group): (&Host, Group),
     size: tty::Size,
-) -> Result<Attempt> {
-    let mut spec = spec::runtime_spec(engine, container, record)?;
-    spec.cgroup2 = host.hierarchies.iter().all(|h| h.version == cgroups::host::Version::V2);
-    engine.subdirectory(MOUNT_POINT)?;
-    let (stdio, pipes) = if record.tty {
-        (Stdio::Terminal(size), None)
-    } else {
-        let pipe = || io::pipe().context("make a pipe");
-        let (stdin, (out, stdout), (err, stderr)) =
-            (record.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
-        let (theirs, ours) = stdin.unzip();
-        let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
-        (Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams))
-    };
-    let process = runtime::create(&spec, group, stdio)?;
-    // It goes on by itself as soon as it is ready, while we write down who it is.
-    process.start()?;
-    let setup = note_running(container, state, group, &process).and_then(|()| process.executed());
-    match setup {
-        Ok(Setup::NoOverlay(error)) => Ok((process, Err(error))),
-        Ok(Setup::Running(terminal)) => {
-            let streams = match (pipes, terminal) {
-                (Some(streams), _) => streams,
-                (None, Some(master)) => {
-                    Streams::terminal(master).context("prepare the terminal")?
-                }
-                (None, None) => return Err(Error::new("the terminal did not arrive")),
-            };
-            Ok((process, Ok(streams)))
+) -> std::result::Result<Attempt, (Group, Error)> {
+    let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
+        let mut spec = spec::runtime_spec(engine, container, record)?;
+        spec.cgroup2 = host.hierarchies.iter().all(|h| h.version == Version::V2);
+        engine.subdirectory(MOUNT_POINT)?;
+        let (stdio, pipes) = stdio(record, size)?;
+        let process = runtime::create(&spec, &group, stdio)?;
+        // It goes on by itself as soon as it is ready, while we write down who it is.
+        let started =
+            process.start().and_then(|()| note_running(container, state, &group, &process));
+        let log = started.and_then(|()| {
+            let dir = container.dir.duplicate().context("open the container")?;
+            Ok(Writer::new(dir, container.ephemeral))
+        });
+        match log {
+            Ok(log) => Ok((process, pipes, log, listen(container))),
+            Err(error) => {
+                end(&process);
+                Err(error)
+            }
         }
+    };
+    let (process, pipes, log, listener) = match begin() {
+        Ok(begun) => begun,
+        Err(error) => return Err((group, error)),
+    };
+    let streams = match (process.executed(), pipes) {
+        (Ok(Setup::Running(None)), Some(streams)) => Ok(streams),
+        (Ok(Setup::Running(Some(master))), _) => {
+            Streams::terminal(master).context("prepare the terminal")
+        }
+        (Ok(Setup::Running(None)), None) => Err(Error::new("the terminal did not arrive")),
+        (Ok(Setup::NoOverlay(error)), _) => return Ok(Attempt::NoOverlay(group, error)),
+        // It has ended, and reported why.
+        (Err(error), _) => return Err((group, error)),
+    };
+    match streams {
+        Ok(streams) => Ok(Attempt::Running(Running { process, group, streams, log, listener })),
         Err(error) => {
-            // Where it is the child's own error, it has ended already.
-            let _ = process::send_signal(process.child.pidfd.as_fd(), libc::SIGKILL as u32);
-            Err(error)
+            end(&process);
+            Err((group, error))
         }
     }
+}
+
+/// Ends a first process that cannot be kept.
+fn end(process: &Process) {
+    // It may have ended by itself.
+    let _ = process::send_signal(process.child.pidfd.as_fd(), libc::SIGKILL as u32);
+    let _ = process::wait(process.child.pidfd.as_fd());
+}
+
+/// A terminal or pipes for the program, and our ends of the pipes.
+fn stdio(record: &Record, size: tty::Size) -> Result<(Stdio, Option<Streams>)> {
+    if record.tty {
+        return Ok((Stdio::Terminal(size), None));
+    }
+    let pipe = || io::pipe().context("make a pipe");
+    let (stdin, (out, stdout), (err, stderr)) =
+        (record.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
+    let (theirs, ours) = stdin.unzip();
+    let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
+    Ok((Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams)))
 }
 
 /// Writes down the processes of the container; from here on others can find and end them.

@@ -101,7 +101,10 @@ fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
         }
     };
     let kept = !container.ephemeral;
-    write(store::STATE, miniserde::json::to_string(state) + "\n", kept)?;
+    if kept {
+        // One that removes itself starts at once, and its keeper writes its first state.
+        write(store::STATE, miniserde::json::to_string(state) + "\n", kept)?;
+    }
     write(store::RECORD, miniserde::json::to_string(record), kept)
 }
 

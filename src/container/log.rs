@@ -73,9 +73,9 @@ struct Open {
 }
 
 impl Writer {
-    /// Goes on where an earlier run of the container ended.
-    pub fn new(dir: Dir) -> Self {
-        let total = last_entry(&dir, INDEX).or_else(|| last_entry(&dir, OLD_INDEX));
+    /// Goes on where an earlier run of the container ended; a `fresh` one had none.
+    pub fn new(dir: Dir, fresh: bool) -> Self {
+        let total = if fresh { None } else { last(&dir) };
         let total = total.map_or(0, |entry| entry.offset + u64::from(entry.length));
         Self { dir, open: None, total }
     }
@@ -110,6 +110,10 @@ impl Writer {
         self.total += bytes.len() as u64;
         Ok(())
     }
+}
+
+fn last(dir: &Dir) -> Option<Entry> {
+    last_entry(dir, INDEX).or_else(|| last_entry(dir, OLD_INDEX))
 }
 
 /// The last whole entry of an index.

@@ -157,7 +157,8 @@ struct Loop {
 
 /// Waits until the keeper says that the container runs.
 pub fn wait_started(socket: BorrowedFd<'_>) -> Result<()> {
-    let mut buffer = vec![0; CHUNK + 1];
+    // Its first word is short, and an error is at most one page.
+    let mut buffer = [0; 8192];
     let (length, _) = io::receive(socket, &mut buffer).context("wait for the keeper")?;
     match FromKeeper::decode(&buffer[..length]) {
         Some(FromKeeper::Started) => Ok(()),

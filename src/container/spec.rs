@@ -337,7 +337,7 @@ pub fn runtime_spec(engine: &Engine, container: &Container, record: &Record) -> 
         // A volume that the user put there comes first.
         if !record.mounts.iter().any(|mount| mount.target == target) {
             let source = Source::Bind(text(&own.join(file))?);
-            volumes.push(Volume { source, target, attr: Attr::NO_SUID | Attr::NO_DEV });
+            volumes.push(Volume { source, target, attr: Attr::default() });
         }
     }
     Ok(Spec {

@@ -32,7 +32,9 @@ pub fn become_account(account: &Account, allowed: u64) -> Result<()> {
     for capability in 0..=LAST_CAPABILITY {
         if allowed & 1 << capability == 0 {
             match process::drop_bounding(capability) {
-                Ok(()) | Err(Errno::EINVAL) => {}
+                Ok(()) => {}
+                // The kernel knows none from here on.
+                Err(Errno::EINVAL) => break,
                 Err(errno) => return Err(errno).context("drop a capability"),
             }
         }

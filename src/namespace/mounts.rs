@@ -30,6 +30,8 @@ pub enum Source {
 pub struct Held<'a> {
     volume: &'a Volume,
     tree: Option<OwnedFd>,
+    /// Whether it has its attributes; before Linux 5.12 `place` sets them when it is mounted.
+    restricted: bool,
 }
 
 /// Takes hold of what the volumes show, while the host's files can still be named.
@@ -38,14 +40,19 @@ pub fn hold(volumes: &[Volume]) -> Result<Vec<Held<'_>>> {
 }
 
 fn hold_one(volume: &Volume) -> Result<Held<'_>> {
-    let Source::Bind(path) = &volume.source else { return Ok(Held { volume, tree: None }) };
+    let Source::Bind(path) = &volume.source else {
+        return Ok(Held { volume, tree: None, restricted: true });
+    };
     let tree = mount::clone_tree(path).context(format_args!("open {path}"))?;
-    match mount::set_attr_tree(tree.as_fd(), volume.attr) {
-        // Before Linux 5.12 `place` sets them when the tree is mounted.
+    let restricted = match volume.attr == Attr::default() {
+        true => Ok(()),
+        false => mount::set_attr_tree(tree.as_fd(), volume.attr),
+    };
+    match restricted {
         Ok(()) | Err(Errno::ENOSYS) => {}
         Err(errno) => return Err(errno).context(format_args!("restrict {path}")),
     }
-    Ok(Held { volume, tree: Some(tree) })
+    Ok(Held { volume, tree: Some(tree), restricted: restricted.is_ok() })
 }
 
 /// Mounts the volumes at their places, in the order of their depth, so that one may lie in another.
@@ -69,7 +76,7 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
     let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
     let place = mount_point(root, target, kind == Kind::Directory)?;
     mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
-    if mount::set_attr_tree(tree.as_fd(), *attr) == Err(Errno::ENOSYS) {
+    if !held.restricted {
         // The descriptor of the tree is the mounted one now.
         mount::set_attr_at(&descriptor_path(tree), *attr)
             .context(format_args!("restrict {target}"))?;
@@ -132,16 +139,20 @@ const READ_ONLY: [&CStr; 5] =
 ///
 /// Anything but a path that this kernel does not have is an error: a mask that is missing is a hole.
 pub fn mask() -> Result<()> {
+    // One empty file system serves all directories: another one for each costs as much as a
+    // whole /dev.
+    let mut empty: Option<&CStr> = None;
     for path in MASKED {
         let what = || format!("hide {}", path.to_string_lossy());
-        match mount::bind(c"/dev/null", path) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            // A directory: an empty tmpfs covers it.
-            Err(Errno::ENOTDIR) => {
+        match (mount::bind(c"/dev/null", path), empty) {
+            (Ok(()) | Err(Errno::ENOENT), _) => {}
+            (Err(Errno::ENOTDIR), Some(empty)) => mount::bind(empty, path).context(what())?,
+            (Err(Errno::ENOTDIR), None) => {
                 mount::create(c"tmpfs", path, PSEUDO | Attr::READ_ONLY, c"size=0k,nr_inodes=1")
                     .context(what())?;
+                empty = Some(path);
             }
-            Err(errno) => return Err(errno).context(what()),
+            (Err(errno), _) => return Err(errno).context(what()),
         }
     }
     for path in READ_ONLY {

@@ -284,7 +284,8 @@ pub fn block_signals(set: SignalSet) -> Result<()> {
 pub fn reset_signals() -> Result<()> {
     // struct kernel_sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
     let default = [0_u64; 4];
-    for signal in 1..=64 {
+    // Only standard signals may have been ignored by our caller, and stay so over execve.
+    for signal in 1..=31 {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
             // SAFETY: the structure lives for the whole call; no handler is installed.
             unsafe { syscall!(Sysno::rt_sigaction, signal, default.as_ptr(), 0, 8) }?;
