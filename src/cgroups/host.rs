@@ -60,12 +60,10 @@ impl Host {
     /// Looks at this process's mounts and groups. A host without any is no error.
     pub fn read() -> Result<Self> {
         let Ok(proc) = Dir::open("/proc/self") else { return Ok(Self::default()) };
-        let read =
-            |name| proc.read_special(name, MOUNTINFO_LIMIT).context(format_args!("read {name}"));
-        let mounts = read("mountinfo")?;
-        let own = read("cgroup").unwrap_or_default();
-        let mut host =
-            Self::parse(&String::from_utf8_lossy(&mounts), &String::from_utf8_lossy(&own));
+        let mounts = proc.read_special("mountinfo", MOUNTINFO_LIMIT).context("read mountinfo")?;
+        // A kernel without cgroups has no such file.
+        let own = control::read(&proc, "cgroup").unwrap_or_default();
+        let mut host = Self::parse(&String::from_utf8_lossy(&mounts), &own);
         for hierarchy in &mut host.hierarchies {
             if hierarchy.version == Version::V2 {
                 hierarchy.controllers = controllers_at(&hierarchy.mount);

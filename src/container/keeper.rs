@@ -5,7 +5,7 @@ use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
 use super::state::{SOCKET, clean_up, erase, now};
-use super::store::{Container, Engine, MOUNT_POINT, boot_id};
+use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
 use super::{spec, state};
 use crate::cgroups::host::Version;
@@ -133,10 +133,12 @@ impl Keeper {
 
     /// Serves clients until the container has ended and everybody knows.
     fn serve(&mut self) {
-        let mut buffer = [0; CHUNK + 1];
-        while !self.wait(&mut buffer) {}
+        // On the heap: its pages are touched only when there is something to read.
+        let mut buffer = vec![0; CHUNK + 1];
+        let Ok(buffer) = <&mut [u8; CHUNK + 1]>::try_from(&mut buffer[..]) else { return };
+        while !self.wait(buffer) {}
         let exit = process::wait(self.process.child.pidfd.as_fd());
-        self.drain(&mut buffer);
+        self.drain(buffer);
         let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
         self.record_end(code);
         self.finish(code);
@@ -396,7 +398,6 @@ fn attempt(
     let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
         let mut spec = spec::runtime_spec(engine, container, record)?;
         spec.cgroup2 = host.hierarchies.iter().all(|h| h.version == Version::V2);
-        engine.subdirectory(MOUNT_POINT)?;
         let (stdio, pipes) = stdio(record, size)?;
         let process = runtime::create(&spec, &group, stdio)?;
         // It goes on by itself as soon as it is ready, while we write down who it is.

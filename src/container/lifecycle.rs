@@ -6,7 +6,7 @@ use super::record::{Record, State, Status};
 use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
 use super::state::{self, clean_up, erase, is_running, settle, sweep};
-use super::store::{self, Container, Engine, boot_id, random_id};
+use super::store::{self, Container, Engine, boot_id};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
 use crate::image;
 use crate::runtime::state as processes;
@@ -47,18 +47,7 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
     let _hold = engine.images.hold()?;
     let (image, words) = spec::image_and_words(options)?;
     let image = engine.images.find(image)?;
-    let tmp = engine.tmp()?;
-    let id = loop {
-        let id = random_id()?;
-        if engine.open_id(&id)?.is_none() {
-            match tmp.mkdir(&id, 0o700) {
-                Ok(()) => break id,
-                Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno).context("make the directory of the container"),
-            }
-        }
-    };
-    let dir = tmp.dir(&id).context("open the directory of the container")?;
+    let (id, dir) = engine.new_directory()?;
     let container = Container { id: id.clone(), dir, ephemeral };
     let mut making = Making { engine, container: Some(container), name: None };
     let Some(container) = &making.container else { return Err(Error::new("no container")) };
@@ -71,7 +60,7 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
     if !ephemeral {
         let what = || "store the container";
         container.dir.sync().context(what())?;
-        let containers = engine.containers()?;
+        let (tmp, containers) = (engine.tmp()?, engine.containers()?);
         tmp.rename_new(&record.id, &containers, &record.id).context(what())?;
         containers.sync().context(what())?;
     }

@@ -3,7 +3,7 @@
 
 use super::options::Options;
 use super::record::{Mount, MountKind, Record, State, Status};
-use super::store::{Container, Engine, MOUNT_POINT, check_name};
+use super::store::{Container, Engine, check_name};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::namespace::credentials::DEFAULT_CAPABILITIES;
@@ -343,7 +343,8 @@ pub fn runtime_spec(engine: &Engine, container: &Container, record: &Record) -> 
     Ok(Spec {
         root: Root {
             base: c_string(&text(&base)?)?,
-            target: c_string(&format!("../{MOUNT_POINT}"))?,
+            // Its own directory: what lies below is held open by the overlay itself.
+            target: c_string(&home)?,
             kind,
         },
         volumes,

@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 
 const CONTAINERS: &str = "containers";
 const TMP: &str = "tmp";
-/// The shared directory to mount roots on, each in a namespace of its own.
-pub const MOUNT_POINT: &str = "mnt";
 pub const RECORD: &str = "record.json";
 pub const STATE: &str = "config.json";
 /// Tells in which boot the links below RUN were made.
@@ -90,6 +88,26 @@ impl Engine {
 
     pub fn tmp(&self) -> Result<Dir> {
         self.subdirectory(TMP)
+    }
+
+    /// Makes a directory in `tmp` for a container with a new id.
+    pub fn new_directory(&self) -> Result<(String, Dir)> {
+        let what = "make the directory of the container";
+        loop {
+            let id = random_id()?;
+            let path = format!("{TMP}/{id}");
+            if self.root.stat(format!("{CONTAINERS}/{id}")).is_ok() {
+                continue;
+            }
+            match self.root.mkdir(&path, 0o700) {
+                Err(Errno::EEXIST) => {}
+                Err(Errno::ENOENT) => drop(self.tmp()?),
+                other => {
+                    other.context(what)?;
+                    return Ok((id, self.root.dir(&path).context(what)?));
+                }
+            }
+        }
     }
 
     /// The path of a container's directory, as links name it.
@@ -351,8 +369,8 @@ pub fn random_id() -> Result<String> {
 
 /// What the kernel calls this boot; another one makes every stored process a thing of the past.
 pub fn boot_id() -> Result<String> {
-    let dir = Dir::open("/proc/sys/kernel/random").context("open /proc/sys/kernel/random")?;
-    let text = crate::sys::control::read(&dir, "boot_id").context("read the boot id")?;
+    let text = crate::sys::control::read_path("/proc/sys/kernel/random/boot_id");
+    let text = text.context("read the boot id")?;
     Ok(text.trim().to_owned())
 }
 

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Root {
     /// Absolute path that the others start from: short names keep many layers in one option.
     pub base: CString,
-    /// An empty directory to mount on; shared by all containers, each in its own namespace.
+    /// A directory to mount on. Only this namespace sees what it covers go.
     pub target: CString,
     pub kind: RootKind,
 }
@@ -26,14 +26,17 @@ pub enum RootKind {
     Directory { path: CString },
 }
 
+/// Cuts the mounts of this namespace off from the host's: nothing that is mounted from here on
+/// spreads, and pivot_root refuses a new root on a shared mount (EINVAL).
+pub fn cut_off() -> Result<()> {
+    mount::make_private().context("make the mounts private")
+}
+
 /// Mounts the root of the container and makes it the working directory.
 ///
 /// Errors: `ENODEV` where the kernel has no overlay, `EINVAL` where the file system of the upper
 /// directory cannot hold one.
 pub fn mount_root(root: &Root) -> Result<()> {
-    // Private first: pivot_root refuses a new root on a shared mount (EINVAL), and nothing that
-    // is mounted here may spread to the host.
-    mount::make_private().context("make the mounts private")?;
     process::chdir(&root.base).context(format_args!("open {}", root.base.to_string_lossy()))?;
     match &root.kind {
         RootKind::Overlay { options } => {

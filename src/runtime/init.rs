@@ -56,6 +56,9 @@ fn become_container(start: Start<'_>) -> Result<Infallible> {
 
 /// Builds what the container sees and enters it.
 fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
+    root::cut_off()?;
+    // Before the root is mounted, which covers the directory that some of it lies in.
+    let held = mounts::hold(&spec.volumes)?;
     if let Err(error) = root::mount_root(&spec.root) {
         if matches!(spec.root.kind, root::RootKind::Overlay { .. }) {
             report::send_error(socket.as_fd(), &error, true);
@@ -63,7 +66,6 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
         }
         return Err(error);
     }
-    let held = mounts::hold(&spec.volumes)?;
     root::enter_root()?;
     let dir = Dir::open("/").context("open the new root")?;
     let own_net = spec.namespaces.has(Namespaces::NET);

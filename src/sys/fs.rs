@@ -231,7 +231,7 @@ impl Dir {
     /// Reads a file of /proc or of a cgroup, whose size is not known before.
     pub fn read_special(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
         let file = openat(self.raw(), name.as_ref(), libc::O_RDONLY | libc::O_NOFOLLOW, 0)?;
-        read_all(file, 1023, limit)
+        read_all(file, 8191, limit)
     }
 
     /// Opens an existing regular file for reading; a last component that is a link is refused.
@@ -386,7 +386,7 @@ impl Dir {
     pub fn names(&self) -> Result<Vec<OsString>> {
         let dir = self.duplicate()?;
         let mut names = Vec::new();
-        let mut buffer = vec![0_u8; 32 << 10];
+        let mut buffer = vec![0_u8; 8 << 10];
         loop {
             // SAFETY: the kernel writes at most the length of the buffer.
             let filled = unsafe {

@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+#[cfg(not(test))]
+mod alloc;
 pub mod child;
 pub mod control;
 pub mod file;
@@ -18,6 +20,11 @@ pub mod tty;
 pub mod xattr;
 
 pub use syscalls::Errno;
+
+/// Tests have threads, and the C library's allocator.
+#[cfg(not(test))]
+#[global_allocator]
+static ALLOCATOR: alloc::Pieces = alloc::Pieces::new();
 
 /// What a system call gives.
 pub type Result<T> = std::result::Result<T, Errno>;
