@@ -207,7 +207,8 @@ impl Engine {
     /// Takes a name for a container that is being made: only one can.
     ///
     /// The container's directory, in `tmp` still, shows others that the name is taken. A link
-    /// that leads to no directory was left by a process that died, and is replaced.
+    /// that leads to no directory was left by a process that died, and is replaced; so is one to
+    /// this very container, which the first command after a boot finds in `tmp` and links.
     pub fn take_name(&self, name: &str, id: &str, ephemeral: bool) -> Result<()> {
         let run = self.run_dir()?;
         let path = self.path(id, ephemeral);
@@ -225,6 +226,7 @@ impl Engine {
             other => return other.context(what()),
         }
         if let Some(owner) = linked_id(&run, name)
+            && owner != id
             && self.open_id(&owner)?.is_some()
         {
             let text = format!("the name {name:?} is already in use by container {owner}");

@@ -4,6 +4,7 @@
 
 mod archives;
 mod bad_input;
+mod cli;
 mod harness;
 mod harness_census;
 mod harness_pty;

@@ -260,6 +260,7 @@ mod tests {
             oom_killed: false,
             error: String::new(),
             stopping: true,
+            cgroups: Vec::new(),
         }
     }
 
