@@ -65,3 +65,174 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::remove_tree;
+    use crate::sys::file;
+    use crate::sys::fs::Kind;
+    use crate::sys::xattr::{self, Target};
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::{Path, PathBuf};
+
+    /// A store in a directory of its own, and a tree to commit; both go with it.
+    struct Scene {
+        base: PathBuf,
+        store: Store,
+        tree: PathBuf,
+    }
+
+    impl Scene {
+        /// None without root: owners, devices and overlayfs's attributes need it.
+        fn new(name: &str) -> Option<Self> {
+            if file::effective_ids().0 != 0 {
+                return None;
+            }
+            let base =
+                std::env::temp_dir().join(format!("rocker-commit-{name}-{}", std::process::id()));
+            let tree = base.join("tree");
+            fs::create_dir_all(&tree).unwrap();
+            Some(Self { store: Store::open(&base.join("root")).unwrap(), base, tree })
+        }
+
+        fn write(&self, path: &str, content: &str) {
+            let path = self.tree.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+
+        fn commit(&self, below: &[LayerInfo], name: &str) -> Image {
+            let change = Commit {
+                reference: Reference::parse(name).unwrap(),
+                config: Default::default(),
+                comment: String::new(),
+                author: String::new(),
+                flatten: false,
+            };
+            self.store.commit(below, &Dir::open(&self.tree).unwrap(), change).unwrap()
+        }
+
+        /// An empty tree, for the next layer.
+        fn clear(&self) {
+            fs::remove_dir_all(&self.tree).unwrap();
+            fs::create_dir(&self.tree).unwrap();
+        }
+
+        fn merged(&self, image: &Image) -> PathBuf {
+            let into = self.base.join("merged");
+            fs::create_dir(&into).unwrap();
+            let digests: Vec<_> = image.layers.iter().map(|layer| layer.digest.clone()).collect();
+            self.store.materialize(&digests, &Dir::open(&into).unwrap()).unwrap();
+            into
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            let parent = Dir::open(self.base.parent().unwrap()).unwrap();
+            remove_tree(&parent, self.base.file_name().unwrap()).unwrap();
+        }
+    }
+
+    fn whiteout(path: &Path) {
+        let dir = Dir::open(path.parent().unwrap()).unwrap();
+        dir.mknod(path.file_name().unwrap(), Kind::CharDevice, 0, (0, 0)).unwrap();
+    }
+
+    #[test]
+    fn layers_over_each_other_show_what_overlayfs_would() {
+        let Some(scene) = Scene::new("merge") else { return };
+        scene.write("etc/kept", "kept");
+        scene.write("etc/removed", "removed");
+        scene.write("etc/changed", "old");
+        scene.write("hidden/below", "below");
+        scene.write("dir/file", "file");
+        fs::hard_link(scene.tree.join("etc/kept"), scene.tree.join("etc/second")).unwrap();
+        let lower = scene.commit(&[], "lower");
+        scene.clear();
+        scene.write("etc/changed", "new");
+        whiteout(&scene.tree.join("etc/removed"));
+        scene.write("hidden/above", "above");
+        let hidden = Dir::open(scene.tree.join("hidden")).unwrap();
+        xattr::set(Target::Open(hidden.as_fd()), b"trusted.overlay.opaque", b"y").unwrap();
+        scene.write("dir", "now a file");
+        let image = scene.commit(&lower.layers, "upper");
+        assert_eq!((image.layers.len(), image.size), (2, lower.size + 3 + 5 + 10));
+        let merged = scene.merged(&image);
+        let read = |path: &str| fs::read_to_string(merged.join(path)).ok();
+        assert_eq!(read("etc/kept").as_deref(), Some("kept"));
+        assert_eq!(read("etc/changed").as_deref(), Some("new"));
+        assert_eq!(read("dir").as_deref(), Some("now a file"));
+        assert_eq!((read("hidden/above").as_deref(), read("hidden/below")), (Some("above"), None));
+        assert!(fs::symlink_metadata(merged.join("etc/removed")).is_err());
+        assert_eq!(fs::metadata(merged.join("etc/second")).unwrap().nlink(), 2);
+        let opened = Dir::open(merged.join("hidden")).unwrap();
+        assert!(xattr::names(Target::Open(opened.as_fd())).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_same_changes_have_the_same_id_and_any_other_another() {
+        let Some(scene) = Scene::new("digest") else { return };
+        scene.write("a", "content");
+        let file = fs::File::open(scene.tree.join("a")).unwrap();
+        file::set_modified(file.as_fd(), (5, 7)).unwrap();
+        let root = Dir::open(&scene.tree).unwrap();
+        let id = |name: &str| {
+            file::set_modified(root.as_fd(), (9, 0)).unwrap();
+            scene.commit(&[], name).id
+        };
+        let first = id("one");
+        assert_eq!(first, id("two"));
+        file::set_modified(file.as_fd(), (5, 8)).unwrap();
+        let changed_time = id("three");
+        assert_ne!(first, changed_time);
+        root.set_mode("a", 0o600).unwrap();
+        let changed_mode = id("four");
+        assert_ne!(changed_time, changed_mode);
+        xattr::set(Target::Entry(&root, OsStr::new("a")), b"trusted.note", b"x").unwrap();
+        assert_ne!(changed_mode, id("five"));
+    }
+
+    #[test]
+    fn holes_stay_holes_and_do_not_change_the_id() {
+        let Some(scene) = Scene::new("holes") else { return };
+        let make = |write_zeros: bool| {
+            scene.clear();
+            let mut content = vec![0; 3 << 20];
+            content[1 << 20..(1 << 20) + 10].copy_from_slice(b"0123456789");
+            let path = scene.tree.join("sparse");
+            let file = fs::File::create(&path).unwrap();
+            match write_zeros {
+                true => fs::write(&path, &content).unwrap(),
+                false => {
+                    use std::os::unix::fs::FileExt;
+                    file.write_all_at(b"0123456789", 1 << 20).unwrap();
+                    file.set_len(3 << 20).unwrap();
+                }
+            }
+            file::set_modified(file.as_fd(), (5, 0)).unwrap();
+            let root = Dir::open(&scene.tree).unwrap();
+            file::set_modified(root.as_fd(), (9, 0)).unwrap();
+            let image = scene.commit(&[], "x");
+            let copy = scene.base.join("root/layers").join(&image.layers[0].digest).join("sparse");
+            assert_eq!(fs::read(&copy).unwrap(), content);
+            (image.id, fs::metadata(copy).unwrap().blocks())
+        };
+        let (sparse, blocks) = make(false);
+        assert!(blocks < 128, "{blocks} blocks");
+        assert_eq!(sparse, make(true).0);
+    }
+
+    #[test]
+    fn a_layer_stands_once_in_a_stack() {
+        let Some(scene) = Scene::new("twice") else { return };
+        scene.write("a", "content");
+        let first = scene.commit(&[], "one");
+        let again = scene.commit(&first.layers, "two");
+        assert_eq!(first.layers, again.layers);
+    }
+}

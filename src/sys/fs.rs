@@ -178,11 +178,6 @@ impl Dir {
         openat(self.raw(), name.as_ref(), flags, 0).map(Self)
     }
 
-    /// Opens a directory below this one, links followed: for links that rocker made.
-    pub fn dir_followed(&self, name: impl AsRef<OsStr>) -> Result<Self> {
-        openat(self.raw(), name.as_ref(), libc::O_RDONLY | libc::O_DIRECTORY, 0).map(Self)
-    }
-
     /// A second descriptor of this directory.
     pub fn duplicate(&self) -> Result<Self> {
         self.dir(".")
