@@ -3,9 +3,7 @@
 //!
 //! Runs in the confined child like gzip. Memory is four bytes for each byte of a block.
 
-use super::inflate::{CUT_SHORT, Compressed, DAMAGED, DONE, GARBAGE, code};
-use std::fs::File;
-use std::io::Write;
+use super::inflate::{CUT_SHORT, Compressed, DAMAGED, DONE, GARBAGE, Sink};
 
 const BLOCK: u64 = 0x3141_5926_5359;
 const END: u64 = 0x1772_4538_5090;
@@ -115,23 +113,23 @@ impl Crc {
     }
 }
 
-struct Output<'a> {
-    file: &'a File,
+struct Output<'a, 'b> {
+    sink: &'a mut Sink<'b>,
     buffer: Vec<u8>,
     crc: Crc,
 }
 
-impl Output<'_> {
+impl Output<'_, '_> {
     fn flush(&mut self) -> Result<(), u8> {
-        self.file.write_all(&self.buffer).map_err(code)?;
+        self.sink.take(&self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
 }
 
 /// Inflates all streams, one behind the other; gives the exit code.
-pub fn streams(input: &mut Compressed<'_>, file: &File) -> Result<u8, u8> {
-    let mut output = Output { file, buffer: Vec::with_capacity(OUTPUT), crc: Crc::new() };
+pub fn streams(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<u8, u8> {
+    let mut output = Output { sink, buffer: Vec::with_capacity(OUTPUT), crc: Crc::new() };
     loop {
         stream(input, &mut output)?;
         output.flush()?;
@@ -141,7 +139,7 @@ pub fn streams(input: &mut Compressed<'_>, file: &File) -> Result<u8, u8> {
     }
 }
 
-fn stream(input: &mut Compressed<'_>, output: &mut Output<'_>) -> Result<(), u8> {
+fn stream(input: &mut Compressed<'_>, output: &mut Output<'_, '_>) -> Result<(), u8> {
     let mut bits = Bits { input, bits: 0, count: 0 };
     bits.take(24)?;
     let level = bits.take(8)?.checked_sub(u32::from(b'0')).ok_or(DAMAGED)?;
@@ -266,7 +264,7 @@ fn lengths(bits: &mut Bits<'_, '_>, symbols: usize) -> Result<Vec<u8>, u8> {
 }
 
 /// Undoes the sorting and the runs of a block, and writes it. Gives its checksum.
-fn write_block(block: &mut [u32], start: usize, output: &mut Output<'_>) -> Result<u32, u8> {
+fn write_block(block: &mut [u32], start: usize, output: &mut Output<'_, '_>) -> Result<u32, u8> {
     let mut places = [0_u32; 256];
     for byte in block.iter() {
         places[(byte & 0xff) as usize] += 1;

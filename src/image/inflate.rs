@@ -1,7 +1,8 @@
-//! Gzip to bytes, in a child of its own: the work of a forked, confined process.
-//! Bzip2 is taken as well, by `bzip2`.
+//! What is read from a pipe or is compressed becomes the bytes of an archive: the work of a
+//! forked, confined process. It also takes their digest, while they are in the cache.
 
 use super::bzip2;
+use super::digest::Digest;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use zlib_rs::{Inflate, InflateFlush, Status};
@@ -14,14 +15,16 @@ pub const CUT_SHORT: u8 = 11;
 pub const GARBAGE: u8 = 12;
 pub const ERRNO: u8 = 100;
 
-/// Bytes that tell the two formats apart.
+/// How gzip begins.
+pub const GZIP: &[u8] = b"\x1f\x8b";
+/// Bytes that tell the formats apart.
 const FIRST: usize = 10;
 const INPUT: usize = 64 << 10;
 const OUTPUT: usize = 256 << 10;
 /// What makes the inflater expect a gzip header and check its trailer, with the largest window.
 const GZIP_WINDOW_BITS: u8 = 16 + 15;
 
-/// The compressed bytes: first those that were read to recognise them.
+/// The bytes as they come: first those that were read to recognise them.
 pub struct Compressed<'a> {
     file: &'a File,
     buffer: Vec<u8>,
@@ -72,39 +75,68 @@ impl Compressed<'_> {
     }
 }
 
-/// Inflates `prefix` and then what `file` gives into `output`; gives the exit code.
-pub fn inflate(prefix: &[u8], file: &File, output: &File) -> u8 {
+/// Where the bytes go: to who unpacks them, and into the digest.
+pub struct Sink<'a> {
+    file: &'a File,
+    digest: Digest,
+}
+
+impl Sink<'_> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), u8> {
+        // First to the one who waits for it.
+        self.file.write_all(bytes).map_err(code)?;
+        self.digest.add(bytes);
+        Ok(())
+    }
+}
+
+/// Passes `prefix` and then what `file` gives on to `output`, inflated where it is compressed;
+/// writes the digest of it to `answer`. Gives the exit code.
+pub fn pass_on(prefix: &[u8], file: &File, output: &File, mut answer: &File) -> u8 {
+    let mut sink = Sink { file: output, digest: Digest::new() };
+    match inflate(prefix, file, &mut sink) {
+        Ok(done) => answer.write_all(&sink.digest.bytes()).map_or_else(code, |()| done),
+        Err(failed) => failed,
+    }
+}
+
+fn inflate(prefix: &[u8], file: &File, sink: &mut Sink<'_>) -> Result<u8, u8> {
     let mut buffer = Vec::with_capacity(prefix.len() + INPUT);
     buffer.extend_from_slice(prefix);
     let mut input = Compressed { file, buffer, start: 0, ended: false };
-    let done = input.need(FIRST).and_then(|_| match bzip2::is_bzip2(input.rest()) {
-        true => bzip2::streams(&mut input, output),
-        false => members(&mut input, output),
-    });
-    match done {
-        Ok(code) | Err(code) => code,
+    input.need(FIRST)?;
+    if bzip2::is_bzip2(input.rest()) {
+        bzip2::streams(&mut input, sink)
+    } else if input.rest().starts_with(GZIP) {
+        members(&mut input, sink)
+    } else {
+        while input.need(1)? {
+            sink.take(input.rest())?;
+            input.start = input.buffer.len();
+        }
+        Ok(DONE)
     }
 }
 
 /// All members, one behind the other, as gzip(1) takes them: zeros behind the last are padding,
 /// anything else is garbage.
-fn members(input: &mut Compressed<'_>, output: &File) -> Result<u8, u8> {
+fn members(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<u8, u8> {
     let mut space = vec![0; OUTPUT];
     loop {
-        member(input, output, &mut space)?;
+        member(input, sink, &mut space)?;
         while input.need(1)? && input.rest().first() == Some(&0) {
             input.start += 1;
         }
         if !input.need(2)? {
             return Ok(if input.rest().is_empty() { DONE } else { GARBAGE });
         }
-        if !input.rest().starts_with(b"\x1f\x8b") {
+        if !input.rest().starts_with(GZIP) {
             return Ok(GARBAGE);
         }
     }
 }
 
-fn member(input: &mut Compressed<'_>, mut output: &File, space: &mut [u8]) -> Result<(), u8> {
+fn member(input: &mut Compressed<'_>, sink: &mut Sink<'_>, space: &mut [u8]) -> Result<(), u8> {
     let mut inflater = Inflate::new(true, GZIP_WINDOW_BITS);
     let mut filled = 0;
     loop {
@@ -119,7 +151,7 @@ fn member(input: &mut Compressed<'_>, mut output: &File, space: &mut [u8]) -> Re
         filled += (inflater.total_out() - before_out) as usize;
         let ended = status == Status::StreamEnd;
         if ended || filled == space.len() {
-            output.write_all(&space[..filled]).map_err(code)?;
+            sink.take(&space[..filled])?;
             filled = 0;
         }
         if ended {
@@ -141,10 +173,18 @@ pub mod tests {
         let (mut read, output) = pipe(1 << 16).unwrap();
         (&write).write_all(bytes.get(2..).unwrap_or_default()).unwrap();
         drop(write);
-        let code = inflate(&bytes[..bytes.len().min(2)], &compressed, &output);
-        drop(output);
+        let (mut digest, answer) = pipe(1 << 12).unwrap();
+        let code = pass_on(&bytes[..bytes.len().min(2)], &compressed, &output, &answer);
+        drop((output, answer));
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
+        if code == DONE || code == GARBAGE {
+            let mut expected = Digest::new();
+            expected.add(text.as_bytes());
+            let mut told = Vec::new();
+            digest.read_to_end(&mut told).unwrap();
+            assert_eq!(told, expected.bytes());
+        }
         (code, text)
     }
 
@@ -152,6 +192,11 @@ pub mod tests {
     fn members_behind_each_other_are_one_text() {
         assert_eq!(inflated(HELLO), (DONE, "hello\n".into()));
         assert_eq!(inflated(&[HELLO, HELLO].concat()), (DONE, "hello\nhello\n".into()));
+    }
+
+    #[test]
+    fn what_is_not_compressed_is_passed_on() {
+        assert_eq!(inflated(b"hello, world"), (DONE, "hello, world".into()));
     }
 
     #[test]

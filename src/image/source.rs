@@ -1,21 +1,21 @@
-//! Where an archive comes from: a file or standard input, plain, gzip or bzip2, with its digest taken
-//! beside the extraction.
+//! Where an archive comes from: a file or standard input, plain, gzip or bzip2, with its digest
+//! taken beside the extraction.
 //!
 //! A plain file is read twice, by this process and by the one that hashes it. Everything else
-//! is read once; this process hands what it reads on to the hash.
+//! comes through a child that inflates and hashes it.
 
 use super::bzip2::is_bzip2;
 use super::digest::{Digest, hex};
-use super::inflate::{self, inflate};
+use super::inflate::{self, pass_on};
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::child::{self, Child, Ended};
 use crate::sys::fs::{self, Kind};
 use crate::sys::{Errno, file};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-/// Room in the pipes between the processes: more than they take at a time.
+/// Room in the pipe between the processes: more than they take at a time.
 const PIPE: u32 = 1 << 20;
 const BUFFER: usize = 256 << 10;
 
@@ -29,21 +29,16 @@ const OTHERS: [(&[u8], &str, &str); 6] = [
     (b"\x5d\0\0", "lzma", "xz -dc"),
 ];
 
-/// An open archive and the processes that work on it.
+/// An open archive and the process that works on it.
 pub struct Source {
-    /// The first bytes.
+    /// The first bytes, as they are stored.
     first: Vec<u8>,
-    /// How many of them were read; all where the input gives them once more.
-    read: usize,
-    /// Where the uncompressed bytes come from.
+    /// Where the uncompressed bytes come from: the archive itself or a pipe.
     input: File,
-    /// Where they go to be hashed; none where the hash reads the file itself.
-    copy: Option<File>,
-    hash: Child,
-    digest: File,
-    inflater: Option<Child>,
-    /// The archive's own file, for progress.
+    /// The archive's own file, where `input` is a pipe.
     archive: Option<File>,
+    worker: Child,
+    digest: File,
     pub progress: Progress,
 }
 
@@ -77,11 +72,12 @@ pub fn open(path: &str) -> Result<Source> {
     if first.is_empty() {
         return Err(Error::new("the archive is empty"));
     }
-    let total = is_file.then_some(stat.size);
-    if first.starts_with(b"\x1f\x8b") || is_bzip2(&first) {
-        return compressed(archive, first, is_file, total);
+    let progress = Progress { total: is_file.then_some(stat.size), done: 0 };
+    let compressed = first.starts_with(inflate::GZIP) || is_bzip2(&first);
+    match is_file && !compressed {
+        true => direct(archive, first, progress),
+        false => through_child(archive, first, is_file, progress),
     }
-    plain(archive, first, is_file, total)
 }
 
 const FIRST: usize = 512;
@@ -101,57 +97,29 @@ fn first_of_stream(mut archive: &File) -> Result<Vec<u8>> {
     Ok(first)
 }
 
-fn plain(archive: File, first: Vec<u8>, is_file: bool, total: Option<u64>) -> Result<Source> {
+fn direct(archive: File, first: Vec<u8>, progress: Progress) -> Result<Source> {
     let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
-    let (hash, copy, read) = if is_file {
-        let start = file::position(archive.as_fd())?;
-        let hash = Child::spawn(&[archive.as_fd(), answer.as_fd()], || {
-            hash_file(&archive, start, &answer)
-        });
-        (hash, None, first.len())
-    } else {
-        let (read, copy) = file::pipe(PIPE).context("make a pipe")?;
-        let hash = Child::spawn(&[read.as_fd(), answer.as_fd()], || hash_stream(&read, &answer));
-        (hash, Some(copy), 0)
-    };
-    let hash = hash.context("start the hash")?;
-    let progress = Progress { total, done: 0 };
-    Ok(Source {
-        first,
-        read,
-        input: archive,
-        copy,
-        hash,
-        digest,
-        inflater: None,
-        archive: None,
-        progress,
-    })
+    let start = file::position(archive.as_fd())?;
+    let keep = [archive.as_fd(), answer.as_fd()];
+    let worker = Child::spawn(&keep, || hash_file(&archive, start, &answer));
+    let worker = worker.context("start the hash")?;
+    Ok(Source { first, input: archive, archive: None, worker, digest, progress })
 }
 
-fn compressed(archive: File, first: Vec<u8>, is_file: bool, total: Option<u64>) -> Result<Source> {
+fn through_child(
+    archive: File,
+    first: Vec<u8>,
+    is_file: bool,
+    progress: Progress,
+) -> Result<Source> {
     let (input, output) = file::pipe(PIPE).context("make a pipe")?;
+    let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
     // The child reads the bytes of a file again from its position, which did not move.
     let prefix = if is_file { &[] } else { first.as_slice() };
-    let inflater =
-        Child::spawn(&[archive.as_fd(), output.as_fd()], || inflate(prefix, &archive, &output))
-            .context("start the inflater")?;
-    drop(output);
-    let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
-    let (read, copy) = file::pipe(PIPE).context("make a pipe")?;
-    let hash = Child::spawn(&[read.as_fd(), answer.as_fd()], || hash_stream(&read, &answer))
-        .context("start the hash")?;
-    Ok(Source {
-        read: first.len(),
-        first,
-        input,
-        copy: Some(copy),
-        hash,
-        digest,
-        inflater: Some(inflater),
-        archive: Some(archive),
-        progress: Progress { total, done: 0 },
-    })
+    let keep = [archive.as_fd(), output.as_fd(), answer.as_fd()];
+    let worker = Child::spawn(&keep, || pass_on(prefix, &archive, &output, &answer));
+    let worker = worker.context("start the inflater")?;
+    Ok(Source { first, input, archive: Some(archive), worker, digest, progress })
 }
 
 fn hash_file(archive: &File, start: u64, mut answer: &File) -> u8 {
@@ -171,35 +139,9 @@ fn hash_file(archive: &File, start: u64, mut answer: &File) -> u8 {
     answer.write_all(&digest.bytes()).map_or_else(inflate::code, |()| inflate::DONE)
 }
 
-fn hash_stream(mut stream: &File, mut answer: &File) -> u8 {
-    let mut digest = Digest::new();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => digest.add(&buffer[..read]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return inflate::code(error),
-        }
-    }
-    answer.write_all(&digest.bytes()).map_or_else(inflate::code, |()| inflate::DONE)
-}
-
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let ahead = &self.first[self.read..];
-        let length = match ahead.len() {
-            0 => (&self.input).read(buffer)?,
-            length => {
-                let length = length.min(buffer.len());
-                buffer[..length].copy_from_slice(&ahead[..length]);
-                self.read += length;
-                length
-            }
-        };
-        if let Some(copy) = &mut self.copy {
-            copy.write_all(&buffer[..length])?;
-        }
+        let length = self.input.read(buffer)?;
         self.progress.done += length as u64;
         Ok(length)
     }
@@ -217,37 +159,32 @@ impl Source {
 
     /// Whether what is left has to be read, for the hash or for whoever writes the pipe.
     pub fn must_drain(&self) -> bool {
-        self.copy.is_some()
+        self.archive.is_some()
     }
 
     /// The digest of the whole uncompressed archive, once everything is read.
-    pub fn finish(self) -> Result<String> {
-        let Self { input, copy, hash, mut digest, inflater, .. } = self;
-        drop(copy);
+    pub fn finish(mut self) -> Result<String> {
         let mut bytes = [0; 32];
-        let received = digest.read_exact(&mut bytes);
-        if let Some(inflater) = inflater {
-            drop(input);
-            verdict(inflater)?;
-        }
-        match hash.wait().context("wait for the hash")? {
-            Ended::Exited(inflate::DONE) if received.is_ok() => Ok(hex(&bytes)),
-            Ended::Exited(code) if code > inflate::ERRNO => {
-                Err(errno_of(code)).context("hash the archive")
-            }
-            ended => {
-                Err(Error::new(format!("the process that hashes the archive failed: {ended:?}")))
-            }
-        }
+        let received = self.digest.read_exact(&mut bytes);
+        verdict(self.worker)?;
+        received.map_err(fs::errno).context("read the digest")?;
+        Ok(hex(&bytes))
     }
 
-    /// The reason why the archive could not be read: what the inflater found, else `error`.
+    /// The reason why the archive could not be read: what the child found, else `error`.
     pub fn explain(self, error: Error, name: &str) -> Error {
-        let Self { input, copy, hash, inflater, first, .. } = self;
-        drop((input, copy, hash));
-        match inflater.map(verdict) {
-            Some(Err(cause)) if cause.errno != Some(Errno::EPIPE) => cause,
-            None if error.message == "not a tar archive" => not_a_tar(&first, name),
+        let Self { input, archive, worker, first, .. } = self;
+        let compressed = first.starts_with(inflate::GZIP) || is_bzip2(&first);
+        if archive.is_none() || !compressed {
+            return match error.message == "not a tar archive" {
+                true => not_a_tar(&first, name),
+                false => error,
+            };
+        }
+        // A child that still writes ends with that.
+        drop(input);
+        match verdict(worker) {
+            Err(cause) if cause.errno != Some(Errno::EPIPE) => cause,
             _ => error,
         }
     }
@@ -257,9 +194,9 @@ fn errno_of(code: u8) -> Errno {
     Errno::new(i32::from(code - inflate::ERRNO))
 }
 
-/// What the inflater says of the compressed data.
-fn verdict(inflater: Child) -> Result<()> {
-    match inflater.wait().context("wait for the inflater")? {
+/// What the child says of the archive.
+fn verdict(worker: Child) -> Result<()> {
+    match worker.wait().context("wait for the process that reads the archive")? {
         Ended::Exited(inflate::DONE) => Ok(()),
         Ended::Exited(inflate::GARBAGE) => {
             warn("what stands behind the end of the compressed data is left out");
@@ -268,9 +205,7 @@ fn verdict(inflater: Child) -> Result<()> {
         Ended::Exited(inflate::DAMAGED) => Err(Error::new("the compressed data is damaged")),
         Ended::Exited(inflate::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
         Ended::Exited(code) if code > inflate::ERRNO => Err(errno_of(code)).context("read"),
-        ended => {
-            Err(Error::new(format!("the process that inflates the archive failed: {ended:?}")))
-        }
+        ended => Err(Error::new(format!("the process that reads the archive failed: {ended:?}"))),
     }
 }
 
