@@ -39,7 +39,7 @@ impl Store {
         };
         let (created, created_time) = (image.created, image.created_time.clone());
         let tagged = Image { created, created_time, ..Image::new(reference, contents) };
-        self.publish(&stage, &tagged)
+        self.publish(&stage, &tagged, None)
     }
 
     /// Removes a name; given an id, all names of that image. Then removes the layers that no

@@ -44,13 +44,12 @@ impl Store {
         let size = copier.size;
         let digest = copier.digest.take().map(Digest::finish).unwrap_or_default();
         let _hold = self.hold()?;
-        self.place_layer(&stage, LAYER, &digest)?;
         // A layer can be in a stack once: what it holds shows from its highest place anyway.
         let below = layers.iter().filter(|layer| !flatten && layer.digest != digest);
         let mut layers: Vec<_> = below.cloned().collect();
         layers.push(LayerInfo { digest, size });
         let image = Image::new(&reference, Contents { layers, config, comment, author });
-        self.publish(&stage, &image)?;
+        self.publish(&stage, &image, Some(LAYER))?;
         Ok(image)
     }
 

@@ -95,13 +95,16 @@ impl Extractor {
     }
 
     /// Brings modes and times of the directories up, and tells what was extracted.
-    pub fn finish(mut self) -> Result<Extracted> {
+    ///
+    /// The writing to the disk goes on until the second result is dropped.
+    pub fn finish(mut self) -> Result<(Extracted, Writeback)> {
         let (root, parent) = (&self.root, &mut self.parent);
         self.directories.replay(&mut |meta| {
             let done = set_directory(root, parent, meta);
             done.context(format_args!("set the mode and time of {}", shown(&meta.path)))
         })?;
-        Ok(self.extracted)
+        self.writeback.finish(&self.root);
+        Ok((self.extracted, self.writeback))
     }
 
     /// Makes something; what is in its way is removed first.

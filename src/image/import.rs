@@ -1,13 +1,13 @@
 //! From an archive to an image: staged, hashed beside, synced, renamed.
 
 use super::extract::{Extracted, Extractor};
-use super::progress::Meter;
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
 use super::source::{self, Source};
 use super::stage::Stage;
 use super::store::Store;
 use super::tar::Reader;
+use super::writeback::Writeback;
 use crate::error::{Context, Error, Result, escape};
 
 /// The staged tree, and its mode where the archive does not tell one.
@@ -29,12 +29,11 @@ impl Store {
     ) -> Result<Image> {
         let import = || -> Result<Image> {
             self.sweep()?;
-            let archive = source::open(source)?;
+            let archive = source::open(source, progress)?;
             let stage = Stage::new(&self.root, "import")?;
-            let (extracted, digest) = unpack(archive, &stage, source, progress)?;
+            let Unpacked { extracted, digest, writeback } = unpack(archive, &stage, source)?;
             let layer = LayerInfo { digest, size: extracted.size };
             let _hold = self.hold()?;
-            self.place_layer(&stage, LAYER, &layer.digest)?;
             let contents = Contents {
                 layers: vec![layer],
                 config,
@@ -42,29 +41,31 @@ impl Store {
                 author: String::new(),
             };
             let image = Image::new(reference, contents);
-            self.publish(&stage, &image)?;
+            self.publish(&stage, &image, Some(LAYER))?;
+            drop(writeback);
             Ok(image)
         };
         import().context(format_args!("import {}", escape(source)))
     }
 }
 
-/// Unpacks the archive into the stage. Gives what it held, and the digest of its bytes.
-fn unpack(
-    archive: Source,
-    stage: &Stage,
-    name: &str,
-    progress: bool,
-) -> Result<(Extracted, String)> {
+/// What an archive became.
+struct Unpacked {
+    extracted: Extracted,
+    digest: String,
+    writeback: Writeback,
+}
+
+/// Unpacks the archive into the stage.
+fn unpack(archive: Source, stage: &Stage, name: &str) -> Result<Unpacked> {
     stage.dir.mkdir(LAYER, LAYER_MODE).context("make a layer")?;
     let layer = stage.dir.dir(LAYER).context("open a layer")?;
     let extractor = Extractor::new(&layer, &stage.dir)?;
-    let mut meter = Meter::new(progress);
     let mut reader = Reader::new(archive);
-    match extract(&mut reader, extractor, &mut meter) {
-        Ok(extracted) => {
+    match extract(&mut reader, extractor) {
+        Ok((extracted, writeback)) => {
             let digest = reader.into_source().finish()?;
-            Ok((extracted, digest))
+            Ok(Unpacked { extracted, digest, writeback })
         }
         Err(error) => Err(reader.into_source().explain(error, name)),
     }
@@ -73,18 +74,16 @@ fn unpack(
 fn extract(
     reader: &mut Reader<Source>,
     mut extractor: Extractor,
-    meter: &mut Meter,
-) -> Result<Extracted> {
+) -> Result<(Extracted, Writeback)> {
     while let Some(entry) = reader.next_entry()? {
         extractor.take(&entry, reader)?;
-        meter.tick(|| (reader.source().done(), reader.source().progress.total));
     }
-    let extracted = extractor.finish()?;
-    if extracted.entries == 0 {
+    let done = extractor.finish()?;
+    if done.0.entries == 0 {
         return Err(Error::new("the archive is empty"));
     }
     if reader.source().must_drain() {
         reader.drain()?;
     }
-    Ok(extracted)
+    Ok(done)
 }

@@ -7,6 +7,7 @@
 use super::bzip2::is_bzip2;
 use super::digest::{Digest, hex};
 use super::inflate::{self, pass_on};
+use super::progress::Meter;
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::child::{self, Child, Ended};
 use crate::sys::fs::{self, Kind};
@@ -39,19 +40,23 @@ pub struct Source {
     archive: Option<File>,
     worker: Child,
     digest: File,
-    pub progress: Progress,
+    progress: Progress,
+    meter: Meter,
 }
 
 /// How far the reading is, as far as it can be known.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Progress {
+struct Progress {
     /// Size of the file; none for a pipe.
-    pub total: Option<u64>,
+    total: Option<u64>,
     done: u64,
 }
 
 /// Opens the archive and starts the processes.
-pub fn open(path: &str) -> Result<Source> {
+///
+/// With `progress` a line on the terminal tells how far the reading is.
+pub fn open(path: &str, progress: bool) -> Result<Source> {
+    let meter = Meter::new(progress);
     let archive = match path {
         "-" => File::from(child::standard_input().context("standard input")?),
         path => File::open(path).map_err(fs::errno)?,
@@ -74,10 +79,13 @@ pub fn open(path: &str) -> Result<Source> {
     }
     let progress = Progress { total: is_file.then_some(stat.size), done: 0 };
     let compressed = first.starts_with(inflate::GZIP) || is_bzip2(&first);
-    match is_file && !compressed {
-        true => direct(archive, first, progress),
-        false => through_child(archive, first, is_file, progress),
-    }
+    // The bytes of a file are read again from its position, which did not move.
+    let prefix: &[u8] = if is_file { &[] } else { &first };
+    let (input, archive, worker, digest) = match is_file && !compressed {
+        true => direct(archive)?,
+        false => through_child(archive, prefix)?,
+    };
+    Ok(Source { first, input, archive, worker, digest, progress, meter })
 }
 
 const FIRST: usize = 512;
@@ -97,29 +105,27 @@ fn first_of_stream(mut archive: &File) -> Result<Vec<u8>> {
     Ok(first)
 }
 
-fn direct(archive: File, first: Vec<u8>, progress: Progress) -> Result<Source> {
+/// Where the uncompressed bytes come from, the archive where that is another file, the child
+/// that works on it, and where its digest comes from.
+type Parts = (File, Option<File>, Child, File);
+
+fn direct(archive: File) -> Result<Parts> {
     let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
     let start = file::position(archive.as_fd())?;
     let keep = [archive.as_fd(), answer.as_fd()];
     let worker = Child::spawn(&keep, || hash_file(&archive, start, &answer));
     let worker = worker.context("start the hash")?;
-    Ok(Source { first, input: archive, archive: None, worker, digest, progress })
+    Ok((archive, None, worker, digest))
 }
 
-fn through_child(
-    archive: File,
-    first: Vec<u8>,
-    is_file: bool,
-    progress: Progress,
-) -> Result<Source> {
+/// `prefix` is what was read of the archive and is not there to be read again.
+fn through_child(archive: File, prefix: &[u8]) -> Result<Parts> {
     let (input, output) = file::pipe(PIPE).context("make a pipe")?;
     let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
-    // The child reads the bytes of a file again from its position, which did not move.
-    let prefix = if is_file { &[] } else { first.as_slice() };
     let keep = [archive.as_fd(), output.as_fd(), answer.as_fd()];
     let worker = Child::spawn(&keep, || pass_on(prefix, &archive, &output, &answer));
     let worker = worker.context("start the inflater")?;
-    Ok(Source { first, input, archive: Some(archive), worker, digest, progress })
+    Ok((input, Some(archive), worker, digest))
 }
 
 fn hash_file(archive: &File, start: u64, mut answer: &File) -> u8 {
@@ -143,20 +149,20 @@ impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let length = self.input.read(buffer)?;
         self.progress.done += length as u64;
+        let (progress, archive) = (self.progress, &self.archive);
+        self.meter.tick(|| {
+            // Of a compressed file the compressed bytes count; the child moves their position.
+            let position = archive.as_ref().map(|file| file::position(file.as_fd()));
+            match position {
+                Some(Ok(position)) if progress.total.is_some() => (position, progress.total),
+                _ => (progress.done, progress.total),
+            }
+        });
         Ok(length)
     }
 }
 
 impl Source {
-    /// How many bytes of the archive were read, compressed ones where it is compressed.
-    pub fn done(&self) -> u64 {
-        let position = self.archive.as_ref().map(|file| file::position(file.as_fd()));
-        match position {
-            Some(Ok(position)) if self.progress.total.is_some() => position,
-            _ => self.progress.done,
-        }
-    }
-
     /// Whether what is left has to be read, for the hash or for whoever writes the pipe.
     pub fn must_drain(&self) -> bool {
         self.archive.is_some()

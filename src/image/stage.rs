@@ -30,7 +30,8 @@ pub fn random_name() -> Result<String> {
 pub fn subdirectory(root: &Dir, name: &str) -> Result<Dir> {
     let opened = match root.dir(name) {
         Err(Errno::ENOENT) => match root.mkdir(name, 0o700) {
-            Ok(()) | Err(Errno::EEXIST) => root.dir(name),
+            Ok(()) => root.sync().and_then(|()| root.dir(name)),
+            Err(Errno::EEXIST) => root.dir(name),
             Err(errno) => Err(errno),
         },
         other => other,

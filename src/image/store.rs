@@ -181,54 +181,62 @@ impl Store {
         }
     }
 
-    /// Gives a staged layer its place. One with the same content that is there already stays.
+    /// Makes an image take its place under its name, and its top layer with it where that was
+    /// staged. What had the name before is replaced; a layer with the same content stays.
     ///
-    /// The caller holds the layers. Everything of the layer is on the disk before it has a name.
-    pub(super) fn place_layer(&self, stage: &Stage, staged: &str, digest: &str) -> Result<()> {
-        let layers = self.layers()?;
-        if layers.stat(digest).is_ok_and(|stat| stat.kind == Kind::Directory) {
-            return Ok(());
-        }
-        stage.dir.sync_filesystem().context("bring the layer to the disk")?;
-        match stage.dir.rename_new(staged, &layers, digest) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno).context(format_args!("name the layer {digest}")),
-        }
-        layers.sync().context("bring the layers to the disk")
+    /// The caller holds the layers. All content is on the disk before anything gets a name, and
+    /// every name before the next one leads to it.
+    pub(super) fn publish(&self, stage: &Stage, image: &Image, staged: Option<&str>) -> Result<()> {
+        let reference = image.reference();
+        self.settle(stage, image, staged).context(format_args!("record image {reference}"))
     }
 
-    /// Makes the record of an image take its place under its name, replacing one that had it.
-    pub(super) fn publish(&self, stage: &Stage, image: &Image) -> Result<()> {
-        let reference = image.reference();
-        let what = || format!("record image {reference}");
+    fn settle(&self, stage: &Stage, image: &Image, staged: Option<&str>) -> Result<()> {
+        let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
+        let layers = self.layers()?;
+        let there = layers.stat(top).is_ok_and(|stat| stat.kind == Kind::Directory);
+        let staged = staged.filter(|_| !there);
         let record = format!("{}-{}", image.id, random_name()?);
-        self.write_record(stage, image, &record).context(what())?;
+        write_record(stage, image, &record, top, staged.is_none())?;
+        if staged.is_some() {
+            stage.dir.sync_filesystem().context("bring the layer to the disk")?;
+        }
         let images = self.images()?;
         fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
         let ids = self.ids()?;
-        stage.dir.rename_new(&record, &ids, &record).context(what())?;
-        ids.sync().context(what())?;
-        let directory = reference.directory();
-        let names = match images.dir(&directory) {
-            Err(Errno::ENOENT) => {
-                images.mkdir(&directory, 0o700).context(what())?;
-                images.sync().context(what())?;
-                images.dir(&directory)
+        stage.dir.rename_new(&record, &ids, &record)?;
+        if let Some(staged) = staged {
+            match stage.dir.rename_new(staged, &layers, top) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno).context(format_args!("name the layer {top}")),
             }
-            other => other,
-        };
-        let names = names.context(what())?;
+            layers.sync().context("bring the layers to the disk")?;
+        }
+        ids.sync()?;
+        self.set_link(stage, &images, &ids, &image.reference(), &record)
+    }
+
+    /// Makes the link of a name lead to a record; the record that it led to before goes.
+    fn set_link(
+        &self,
+        stage: &Stage,
+        images: &Dir,
+        ids: &Dir,
+        reference: &Reference,
+        record: &str,
+    ) -> Result<()> {
+        let names = subdirectory(images, &reference.directory())?;
         let old = names.readlink(&reference.tag).unwrap_or_default();
-        stage.dir.symlink(format!("../{IDS}/{record}"), "link").context(what())?;
+        stage.dir.symlink(format!("../{IDS}/{record}"), "link")?;
         match stage.dir.rename("link", &names, &reference.tag) {
             // A directory that somebody made by hand.
             Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
-                names.rename(&reference.tag, &stage.dir, "in-the-way").context(what())?;
-                stage.dir.rename("link", &names, &reference.tag).context(what())?;
+                names.rename(&reference.tag, &stage.dir, "in-the-way")?;
+                stage.dir.rename("link", &names, &reference.tag)?;
             }
-            other => other.context(what())?,
+            other => other?,
         }
-        names.sync().context(what())?;
+        names.sync()?;
         if let Some(old) = Path::new(&old).file_name() {
             // It goes with the stage.
             let _ = ids.rename(old, &stage.dir, "old");
@@ -236,19 +244,21 @@ impl Store {
         Ok(())
     }
 
-    fn write_record(&self, stage: &Stage, image: &Image, name: &str) -> Result<()> {
-        stage.dir.mkdir(name, 0o700)?;
-        let dir = stage.dir.dir(name)?;
-        dir.replace(RECORD, image.to_json().as_bytes(), true)?;
-        let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
-        dir.symlink(format!("../../../{LAYERS}/{top}"), "rootfs")?;
-        Ok(dir.sync()?)
-    }
-
     /// Removes what processes that are gone have staged.
     pub fn sweep(&self) -> Result<()> {
         stage::sweep(&self.root)
     }
+}
+
+fn write_record(stage: &Stage, image: &Image, name: &str, top: &str, durable: bool) -> Result<()> {
+    stage.dir.mkdir(name, 0o700)?;
+    let dir = stage.dir.dir(name)?;
+    dir.replace(RECORD, image.to_json().as_bytes(), durable)?;
+    dir.symlink(format!("../../../{LAYERS}/{top}"), "rootfs")?;
+    if durable {
+        dir.sync()?;
+    }
+    Ok(())
 }
 
 /// The error for a name that no image has.
@@ -272,6 +282,9 @@ fn make_root(root: &Path) -> Result<Dir> {
     match std::fs::DirBuilder::new().mode(0o700).create(root).map_err(fs::errno) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno).context(what()),
+    }
+    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Dir::open(parent).and_then(|parent| parent.sync()).context(what())?;
     }
     Dir::open(root).context(what())
 }

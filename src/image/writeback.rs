@@ -3,16 +3,16 @@
 
 use crate::sys::child::Child;
 use crate::sys::fs::Dir;
-use crate::sys::{Result, file, io};
+use crate::sys::{Errno, Result, file, io};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
-/// How much is extracted between two syncs.
+/// How much is extracted between two orders; those that come during a sync are one.
 const STEP: u64 = 32 << 20;
 const PIPE: u32 = 4096;
 
-/// The syncs of one extraction.
+/// The syncs of one extraction. Dropped, it waits for the one that is going on.
 pub struct Writeback {
     pending: u64,
     worker: Option<(Child, File)>,
@@ -32,13 +32,27 @@ impl Writeback {
         if self.pending < STEP || self.failed {
             return;
         }
+        self.order(dir);
+    }
+
+    /// Says that nothing more will be written: what is left goes to the disk while the caller
+    /// does something else.
+    pub fn finish(&mut self, dir: &Dir) {
+        if self.worker.is_some() && !self.failed {
+            self.order(dir);
+        }
+    }
+
+    fn order(&mut self, dir: &Dir) {
         self.pending = 0;
         if self.worker.is_none() {
             self.worker = start(dir).ok();
         }
-        // A full pipe means that it has enough to do.
         self.failed = match &self.worker {
-            Some((_, trigger)) => io::write(trigger.as_fd(), b"s").is_err(),
+            // A full pipe means that it has enough to do.
+            Some((_, orders)) => {
+                !matches!(io::write(orders.as_fd(), b"s"), Ok(_) | Err(Errno::EAGAIN))
+            }
             None => true,
         };
     }

@@ -346,7 +346,16 @@ impl Dir {
         to: &Dir,
         new: impl AsRef<OsStr>,
     ) -> Result<()> {
-        self.renameat2(name.as_ref(), to, new.as_ref(), libc::RENAME_NOREPLACE)
+        let (name, new) = (name.as_ref(), new.as_ref());
+        match self.renameat2(name, to, new, libc::RENAME_NOREPLACE) {
+            // A file system that cannot promise it: callers hold a lock on what they name.
+            Err(Errno::EINVAL) => match to.stat(new) {
+                Ok(_) => Err(Errno::EEXIST),
+                Err(Errno::ENOENT) => self.renameat2(name, to, new, 0),
+                Err(errno) => Err(errno),
+            },
+            other => other,
+        }
     }
 
     /// Writes a small file so that at every instant either the old or the new content is there.
