@@ -22,7 +22,7 @@ check: ## Format, lints, unit tests, layers: under a minute, no root
 	$(CARGO) test --bins --test layers
 
 test: build base-image/busybox.tar ## All tests, those that need root included; installs what they use
-	@./packages.sh $(TEST_PACKAGES)
+	@tests/packages.sh $(TEST_PACKAGES)
 	ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test
 
 bench: build base-image/busybox.tar ## The numbers beside their yardsticks, crun, runc, podman, bwrap (as root, 8 minutes)

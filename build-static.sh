@@ -79,12 +79,12 @@ prepare_debian() {
     else
         packages="$packages rust-web-src musl-tools"
     fi
-    ./packages.sh $packages && is_new_enough /usr/bin/rustc
+    tests/packages.sh $packages && is_new_enough /usr/bin/rustc
 }
 
 # The last resort, where the distribution (Ubuntu) packages rustup but no recent compiler.
 install_rustup() {
-    is_packaged rustup && ./packages.sh rustup ca-certificates || return 1
+    is_packaged rustup && tests/packages.sh rustup ca-certificates || return 1
     say "installing the stable Rust toolchain with rustup"
     rustup toolchain install stable --no-self-update --profile minimal --component clippy,rustfmt >&2 &&
         rustup default stable >&2
@@ -111,7 +111,7 @@ build() {
 }
 
 build_rustup() {
-    command -v cc >/dev/null || ./packages.sh gcc libc6-dev binutils
+    command -v cc >/dev/null || tests/packages.sh gcc libc6-dev binutils
     build cargo ""
 }
 

@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")"
 
-[ -n "${BUSYBOX:-}" ] || ../packages.sh busybox-static
+[ -n "${BUSYBOX:-}" ] || ../tests/packages.sh busybox-static
 busybox=${BUSYBOX:-$(command -v busybox)}
 if ! LC_ALL=C ldd "$busybox" 2>&1 | grep -q 'not a dynamic'; then
     echo "base-image/make.sh: $busybox is not static: install busybox-static, or name one in BUSYBOX" >&2

@@ -34,7 +34,7 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
         stdin: options.interactive && record.interactive,
         terminal: record.tty,
         detach_keys: keys,
-        signals: !options.no_signal_proxy,
+        signals: !options.no_signal_proxy && !record.tty,
     };
     Ok(match relay::run(relay)? {
         Left::Exited(code) => Ran::Ended(code),

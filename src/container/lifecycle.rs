@@ -182,7 +182,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         stdin,
         terminal: tty,
         detach_keys: keys,
-        signals: !options.no_signal_proxy,
+        signals: !options.no_signal_proxy && !tty,
     };
     relay_to_end(relay, child, id)
 }
@@ -246,7 +246,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     if !options.attach {
         return Ok(Ran::Detached(id));
     }
-    let signals = !options.no_signal_proxy;
+    let signals = !options.no_signal_proxy && !tty;
     relay_to_end(Relay { socket, stdin, terminal: tty, detach_keys: keys, signals }, child, id)
 }
 

@@ -20,7 +20,7 @@ pub struct Relay {
     /// Whether the program has a terminal.
     pub terminal: bool,
     pub detach_keys: Vec<u8>,
-    /// Whether signals to this client go to the program.
+    /// Whether signals to this client go to the program; with a terminal the keys do.
     pub signals: bool,
 }
 

@@ -16,13 +16,12 @@ const NODES: [(&str, u32, u32); 6] = [
     ("tty", 5, 0),
 ];
 
-const LINKS: [(&str, &str); 6] = [
+const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
     ("/proc/self/fd/1", "stdout"),
     ("/proc/self/fd/2", "stderr"),
     ("pts/ptmx", "ptmx"),
-    ("/proc/kcore", "core"),
 ];
 
 /// Mounts and fills /dev. The directory is there and is no link.

@@ -19,7 +19,7 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "make bench: containers need root: run it as root" >&2
     exit 1
 fi
-./packages.sh crun runc podman bubblewrap musl-tools gcc libc6-dev linux-libc-dev e2fsprogs iproute2 util-linux gzip
+tests/packages.sh crun runc podman bubblewrap musl-tools gcc libc6-dev linux-libc-dev e2fsprogs iproute2 util-linux gzip
 
 BENCH_PROGRAMS=$PWD/target/bench
 mkdir -p "$BENCH_PROGRAMS"

@@ -43,6 +43,11 @@ impl Census {
         for directory in [rocker.root(), rocker.run_root()] {
             walk(&directory, &mut files);
         }
+        // Rocker's own directories stand from their first use on, empty or not.
+        for name in ["images", "images/.ids", "layers", "containers", "tmp"] {
+            files.remove(&rocker.root().join(name));
+        }
+        files.remove(&rocker.run_root().join(".boot"));
         Self {
             mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
             cgroups,

@@ -171,7 +171,7 @@ fn the_hosts_mounts_are_not_seen() {
     let mounts = script(&rocker, "cut -d' ' -f2 /proc/mounts");
     let base = rocker.root().parent().unwrap().to_str().unwrap().to_string();
     assert!(!mounts.contains(&base), "{mounts}");
-    assert!(mounts.lines().next() == Some("/"), "{mounts}");
+    assert!(mounts.lines().any(|point| point == "/"), "{mounts}");
     let allowed = ["/", "/proc", "/dev", "/sys", "/etc/"];
     for point in mounts.lines() {
         assert!(
