@@ -160,3 +160,73 @@ fn an_old_gnu_sparse_file_tells_its_extents() {
     assert_eq!(data(&mut reader), b"abcde");
     assert_eq!(reader.next_entry().unwrap().unwrap().path, b"b");
 }
+
+/// Reads everything that can be read; gives the number of entries.
+fn read_all(bytes: &[u8]) -> u64 {
+    let mut reader = Reader::new(bytes);
+    let mut entries = 0;
+    while let Ok(Some(entry)) = reader.next_entry() {
+        entries += 1;
+        let mut stored = 0;
+        while let Ok(chunk) = reader.chunk() {
+            if chunk.is_empty() {
+                break;
+            }
+            stored += chunk.len() as u64;
+        }
+        let extents = entry.extents.as_deref().unwrap_or_default();
+        let mapped: u64 = extents.iter().map(|extent| extent.length).sum();
+        assert!(entry.extents.is_none() || stored <= mapped, "more data than the map has places");
+    }
+    entries
+}
+
+#[test]
+fn no_changed_byte_makes_the_reader_panic() {
+    let extended = records(&[("path", "p/q"), ("mtime", "1.5"), ("SCHILY.xattr.user.a", "b")]);
+    let map = records(&[
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.name", "s"),
+        ("GNU.sparse.realsize", "9000"),
+    ]);
+    let mut old = header("s", b'S', 5).0;
+    old[386..410].copy_from_slice(b"00000000000\x0000000000005\0");
+    old[483..495].copy_from_slice(b"00000010000\0");
+    let mut data = b"2\n0\n3\n4096\n2\n".to_vec();
+    data.resize(512, 0);
+    data.extend_from_slice(b"abcde");
+    let whole = archive(&[
+        (&header("././@LongLink", b'L', 5), b"long\0"),
+        (&header("a", b'0', 700), &[9; 700]),
+        (&header("x", b'x', extended.len() as u64), &extended),
+        (&header("b", b'1', 0), b""),
+        (&sealed(old), b"abcde"),
+        (&header("x", b'x', map.len() as u64), &map),
+        (&header("c", b'0', 517), &data),
+        (&header("d", b'3', 0), b""),
+    ]);
+    assert_eq!(read_all(&whole), 5);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=next(3) {
+            let block = next(bytes.len() / BLOCK) * BLOCK;
+            let at = block + next(BLOCK);
+            bytes[at] = [0, b'0', b'7', b'9', b' ', b'\n', 0x80, 0xff][next(8)];
+            // A right checksum, so that what is behind it is reached.
+            if next(4) > 0 {
+                let mut header = [0; BLOCK];
+                header.copy_from_slice(&bytes[block..block + BLOCK]);
+                bytes[block..block + BLOCK].copy_from_slice(&sealed(header).0);
+            }
+        }
+        bytes.truncate(bytes.len() - next(2) * next(bytes.len()));
+        read_all(&bytes);
+    }
+}
