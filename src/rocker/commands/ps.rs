@@ -1,8 +1,8 @@
 //! `ps`: the containers.
 
 use super::Globals;
-use crate::container;
 use crate::container::record::{MountKind, Record, State, Status};
+use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::list::{self, Filter};
@@ -90,9 +90,8 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     let mut states = Vec::new();
     for state in container::list(&engine)? {
         let needed = filters.iter().any(|filter| matches!(&*filter.key, "label" | "ancestor"));
-        let record = needed.then(|| container::find(&engine, &state.id).ok()).flatten();
-        let record = record.as_ref().map(|(record, _)| record);
-        if list::passes(&filters, |filter| holds(&state, record, filter)) {
+        let record = needed.then(|| record(&engine, &state)).flatten();
+        if list::passes(&filters, |filter| holds(&state, record.as_ref(), filter)) {
             states.push(state);
         }
     }
@@ -102,8 +101,12 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     }
     let text = match format {
         Some(format) => {
+            // Only these fields are not in the state, and a second file for each takes time.
+            let shown = options.format.as_deref().unwrap_or_default();
+            let parts = ["Label", "Mounts", "json", "{{.}}", "$"];
+            let needed = parts.iter().any(|part| shown.contains(part));
             let row = |state: &State| {
-                let record = container::find(&engine, &state.id).ok().map(|(record, _)| record);
+                let record = needed.then(|| record(&engine, state)).flatten();
                 row(state, record.as_ref(), options.full)
             };
             let rows: Vec<Value> = states.iter().map(row).collect();
@@ -120,6 +123,11 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     };
     print::out(&text)?;
     Ok(0)
+}
+
+/// What a container is, where that can be read.
+fn record(engine: &Engine, state: &State) -> Option<Record> {
+    engine.open_id(&state.id).ok()??.record().ok()
 }
 
 fn table(states: &[State], full: bool) -> String {
