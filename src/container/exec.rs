@@ -77,12 +77,8 @@ fn stdio(options: &ExecOptions) -> Result<(Stdio, Option<Streams>)> {
     if options.tty {
         return Ok((Stdio::Terminal(relay::terminal_size()), None));
     }
-    let pipe = || io::pipe().context("make a pipe");
-    let (stdin, (out, stdout), (err, stderr)) =
-        (options.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
-    let (theirs, ours) = stdin.unzip();
-    let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
-    Ok((Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams)))
+    let (stdio, streams) = Streams::pipes(options.interactive).context("make the pipes")?;
+    Ok((stdio, Some(streams)))
 }
 
 /// Relays between the caller and the program, without a keeper in between.

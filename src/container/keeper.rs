@@ -16,7 +16,6 @@ use crate::runtime::state::start_time;
 use crate::runtime::{self, Process, Stdio};
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{io, process, tty};
-use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -45,7 +44,7 @@ pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
     Ok((child.context("start the keeper")?, near))
 }
 
-fn main((order, socket): (Order, OwnedFd)) -> Infallible {
+fn main((order, socket): (Order, OwnedFd)) -> ! {
     let kept = [order.container.dir.as_fd(), socket.as_fd()];
     // The caller's terminal, pipes and stray descriptors must not stay open for days.
     let detached = process::detach(&kept).context("detach the keeper");
@@ -450,12 +449,8 @@ fn stdio(record: &Record, size: tty::Size) -> Result<(Stdio, Option<Streams>)> {
     if record.tty {
         return Ok((Stdio::Terminal(size), None));
     }
-    let pipe = || io::pipe().context("make a pipe");
-    let (stdin, (out, stdout), (err, stderr)) =
-        (record.interactive.then(pipe).transpose()?, pipe()?, pipe()?);
-    let (theirs, ours) = stdin.unzip();
-    let streams = Streams::pipes(ours, out, err).context("prepare the pipes")?;
-    Ok((Stdio::Pipes { stdin: theirs, stdout, stderr }, Some(streams)))
+    let (stdio, streams) = Streams::pipes(record.interactive).context("make the pipes")?;
+    Ok((stdio, Some(streams)))
 }
 
 /// Writes down the processes of the container; from here on others can find and end them.

@@ -7,7 +7,7 @@ use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
 use super::state::{self, clean_up, erase, is_running, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
-use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
+use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
 use crate::runtime::state as processes;
 use crate::sys::fs::{self, Lock};
@@ -64,6 +64,7 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
         tmp.rename_new(&record.id, &containers, &record.id).context(what())?;
         containers.sync().context(what())?;
     }
+    debug(format_args!("container {}: made of image {}", record.id, record.image));
     match making.container.take() {
         Some(container) => Ok((container, record, state)),
         None => Err(Error::new("no container")),
@@ -169,7 +170,9 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         remove_on_failure: true,
     };
     let (child, socket) = keeper::launch(order)?;
+    debug(format_args!("container {id}: its keeper is process {}", child.pid));
     relay::wait_started(socket.as_fd()).inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))?;
+    debug(format_args!("container {id}: runs"));
     cidfile.write(&id)?;
     if let Some(path) = &options.pidfile {
         write_pidfile(engine, &id, path)?;
@@ -273,6 +276,7 @@ pub fn stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
 fn end_processes(container: &Container, state: &State, signal: u32, seconds: i64) -> Result<()> {
     let keeper = processes::open(state.keeper, state.keeper_start)?;
     if let Some(pidfd) = processes::open(state.pid, state.pid_start)? {
+        debug(format_args!("container {}: signal {signal} to process {}", container.id, state.pid));
         send(pidfd.as_fd(), signal)?;
         let milliseconds = match seconds {
             ..0 => -1,

@@ -1,6 +1,7 @@
 //! The keeper's ends of a program's standard streams, and the clients that watch them.
 
 use super::protocol::{CHUNK, FromClient, FromKeeper};
+use crate::runtime::Stdio;
 use crate::sys::{Errno, Result, io, tty};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,18 +20,22 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// From the keeper's ends of pipes.
-    pub fn pipes(stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd) -> Result<Self> {
-        for end in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
+    /// Makes pipes: the program's ends, and ours. Without `input` it reads /dev/null.
+    pub fn pipes(input: bool) -> Result<(Stdio, Self)> {
+        let (out, stdout) = io::pipe()?;
+        let (err, stderr) = io::pipe()?;
+        let (stdin, input) = input.then(io::pipe).transpose()?.unzip();
+        for end in [input.as_ref(), Some(&out), Some(&err)].into_iter().flatten() {
             io::set_nonblocking(end.as_fd())?;
         }
-        Ok(Self {
-            outputs: [Some(stdout), Some(stderr)],
-            input: stdin,
+        let streams = Self {
+            outputs: [Some(out), Some(err)],
+            input,
             pending: Vec::new(),
             ending: false,
             terminal: false,
-        })
+        };
+        Ok((Stdio::Pipes { stdin, stdout, stderr }, streams))
     }
 
     /// From the master end of a terminal.

@@ -43,11 +43,10 @@ pub fn exec(
     Ok(Process::new(child, near))
 }
 
-fn main(start: Start<'_>) -> Infallible {
+fn main(start: Start<'_>) -> ! {
     let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
-    match become_program(start) {
-        Err(error) => program::give_up(socket.as_fd(), &error),
-    }
+    let Err(error) = become_program(start);
+    program::give_up(socket.as_fd(), &error)
 }
 
 fn become_program(start: Start<'_>) -> Result<Infallible> {

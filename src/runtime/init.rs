@@ -25,11 +25,10 @@ pub struct Start<'a> {
 }
 
 /// Becomes the container's first program, or reports why not.
-pub fn main(start: Start<'_>) -> Infallible {
+pub fn main(start: Start<'_>) -> ! {
     let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
-    match become_container(start) {
-        Err(error) => program::give_up(socket.as_fd(), &error),
-    }
+    let Err(error) = become_container(start);
+    program::give_up(socket.as_fd(), &error)
 }
 
 fn become_container(start: Start<'_>) -> Result<Infallible> {

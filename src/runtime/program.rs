@@ -125,8 +125,8 @@ pub fn give_up_rights(prepared: &Prepared, streams: &Streams) -> Result<()> {
     if prepared.account.uid != 0 {
         streams.chown(&prepared.account)?;
     }
-    process::lower_limit(libc::RLIMIT_NOFILE as u32, 1024, 524_288).context("limit open files")?;
-    process::lower_limit(libc::RLIMIT_CORE as u32, 0, u64::MAX).context("limit core files")?;
+    process::limit_open_files(1024, 524_288).context("limit open files")?;
+    process::limit_core_files().context("limit core files")?;
     credentials::become_account(&prepared.account, prepared.capabilities)
 }
 

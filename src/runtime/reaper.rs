@@ -43,8 +43,7 @@ pub fn run(prepared: &Prepared, streams: Streams, socket: OwnedFd) -> Result<Inf
     }
 }
 
-fn become_program((prepared, streams, socket): (&Prepared, &Streams, &OwnedFd)) -> Infallible {
-    match program::execute(prepared, streams) {
-        Err(error) => program::give_up(socket.as_fd(), &error),
-    }
+fn become_program((prepared, streams, socket): (&Prepared, &Streams, &OwnedFd)) -> ! {
+    let Err(error) = program::execute(prepared, streams);
+    program::give_up(socket.as_fd(), &error)
 }

@@ -2,6 +2,8 @@
 //!
 //! One function per use. Results carry the bare `Errno`; callers add what was being done.
 #![allow(unsafe_code)]
+// The same numbers have other types in the headers of glibc and of musl.
+#![allow(clippy::unnecessary_cast)]
 
 pub mod abi;
 #[cfg(not(test))]

@@ -60,11 +60,6 @@ pub fn make_private() -> Result<()> {
     mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
 }
 
-/// Moves the mount at the working directory onto `/`.
-pub fn move_here_to_root() -> Result<()> {
-    mount(c".", c"/", c"", libc::MS_MOVE, c"")
-}
-
 /// Detaches the mount at `target`; it goes away when nobody uses it any more.
 pub fn detach(target: &CStr) -> Result<()> {
     // SAFETY: the path lives for the whole call.

@@ -69,7 +69,7 @@ pub fn clone_into<C>(
     namespaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
     context: C,
-    entry: fn(C) -> std::convert::Infallible,
+    entry: fn(C) -> !,
 ) -> Result<Child> {
     let mut pidfd: i32 = -1;
     let mut args = abi::CloneArgs {
@@ -86,7 +86,7 @@ pub fn clone_into<C>(
     // second thread whose locks it could inherit; `args` lives for the whole call.
     let pid = unsafe { syscall!(Sysno::clone3, &raw const args, size_of::<abi::CloneArgs>()) }?;
     if pid == 0 {
-        match entry(context) {}
+        entry(context);
     }
     Ok(Child { pid: pid as u32, pidfd: owned(pidfd as usize) })
 }
@@ -142,20 +142,6 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u32) -> Result<()> {
     // SAFETY: no siginfo is passed.
     unsafe { syscall!(Sysno::pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }?;
-    Ok(())
-}
-
-/// Sends a signal to a child that has not been waited for, so that its number cannot be another's.
-pub fn kill_child(pid: u32, signal: u32) -> Result<()> {
-    // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::kill, pid, signal) }?;
-    Ok(())
-}
-
-/// Sends a signal to every process of this pid namespace except the first and the caller.
-pub fn kill_all(signal: u32) -> Result<()> {
-    // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::kill, -1_i32, signal) }?;
     Ok(())
 }
 
@@ -227,21 +213,9 @@ pub fn die_with_parent() -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map(drop)
 }
 
-/// From here on no program that is executed gains rights by set-id bits or file capabilities.
-pub fn set_no_new_privs() -> Result<()> {
-    // SAFETY: all arguments are numbers.
-    unsafe { syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
-    Ok(())
-}
-
 /// Takes a capability out of the bounding set. `EINVAL` for one that the kernel does not know.
 pub fn drop_bounding(capability: u32) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into()).map(drop)
-}
-
-/// Keeps the permitted capabilities over the next change of the user id.
-pub fn keep_capabilities(keep: bool) -> Result<()> {
-    prctl(libc::PR_SET_KEEPCAPS, keep.into()).map(drop)
 }
 
 /// Sets the permitted, effective and inheritable capabilities of this process, as bit sets.
@@ -340,13 +314,6 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Makes a directory the root of this process.
-pub fn chroot(path: &CStr) -> Result<()> {
-    // SAFETY: the path lives for the whole call.
-    unsafe { syscall!(Sysno::chroot, path.as_ptr()) }?;
-    Ok(())
-}
-
 /// The working directory as the kernel sees it; starts with `(unreachable)` where it lies
 /// outside the root.
 pub fn getcwd() -> Result<PathBuf> {
@@ -358,8 +325,18 @@ pub fn getcwd() -> Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(buffer)))
 }
 
-/// Sets a soft and hard limit of this process; lowers only what is above.
-pub fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+/// Limits how many files this process can have open: softly, and at the most.
+/// What is lower already stays.
+pub fn limit_open_files(soft: u64, hard: u64) -> Result<()> {
+    lower_limit(libc::RLIMIT_NOFILE as u32, soft, hard)
+}
+
+/// Has the kernel write no core files of this process, unless it asks for them.
+pub fn limit_core_files() -> Result<()> {
+    lower_limit(libc::RLIMIT_CORE as u32, 0, u64::MAX)
+}
+
+fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one structure.
     unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut old) }?;
