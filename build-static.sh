@@ -103,7 +103,8 @@ build() {
     cargo=$1 flags=$2 directory=target/$way
     # By itself first: the directories of the crates must be known before they are renamed.
     "$cargo" fetch --locked --target "$target" >&2
-    flags="$flags -C link-arg=-Wl,--build-id=none $(renamed_paths)"
+    # A panic ends the program, so nothing ever unwinds a stack: the tables for it are left out.
+    flags="$flags -C force-unwind-tables=no -C link-arg=-Wl,--build-id=none $(renamed_paths)"
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
         "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" \
         -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size >&2

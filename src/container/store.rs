@@ -27,7 +27,6 @@ const LIMIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Engine {
     pub images: image::Store,
-    pub root: Dir,
     pub root_path: PathBuf,
     pub run_path: PathBuf,
 }
@@ -51,8 +50,7 @@ impl Engine {
         };
         let (root_path, run_path) = (absolute(root)?, absolute(run_root)?);
         let images = image::Store::open(&root_path)?;
-        let root = Dir::open(&root_path).context(format_args!("open {}", root_path.display()))?;
-        Ok(Self { images, root, root_path, run_path })
+        Ok(Self { images, root_path, run_path })
     }
 
     /// The directory of the names; made where it is missing.
@@ -72,9 +70,9 @@ impl Engine {
 
     /// Opens one of rocker's own directories below the root; makes it where it is missing.
     pub fn subdirectory(&self, name: &str) -> Result<Dir> {
-        let opened = match self.root.dir(name) {
-            Err(Errno::ENOENT) => match self.root.mkdir(name, 0o700) {
-                Ok(()) | Err(Errno::EEXIST) => self.root.dir(name),
+        let opened = match self.images.directory().dir(name) {
+            Err(Errno::ENOENT) => match self.images.directory().mkdir(name, 0o700) {
+                Ok(()) | Err(Errno::EEXIST) => self.images.directory().dir(name),
                 Err(errno) => Err(errno),
             },
             other => other,
@@ -96,15 +94,15 @@ impl Engine {
         loop {
             let id = random_id()?;
             let path = format!("{TMP}/{id}");
-            if self.root.stat(format!("{CONTAINERS}/{id}")).is_ok() {
+            if self.images.directory().stat(format!("{CONTAINERS}/{id}")).is_ok() {
                 continue;
             }
-            match self.root.mkdir(&path, 0o700) {
+            match self.images.directory().mkdir(&path, 0o700) {
                 Err(Errno::EEXIST) => {}
                 Err(Errno::ENOENT) => drop(self.tmp()?),
                 other => {
                     other.context(what)?;
-                    return Ok((id, self.root.dir(&path).context(what)?));
+                    return Ok((id, self.images.directory().dir(&path).context(what)?));
                 }
             }
         }
@@ -118,7 +116,7 @@ impl Engine {
     /// Opens the container with exactly this id; `None` when there is none.
     pub fn open_id(&self, id: &str) -> Result<Option<Container>> {
         for (parent, ephemeral) in [(CONTAINERS, false), (TMP, true)] {
-            match self.root.dir(format!("{parent}/{id}")) {
+            match self.images.directory().dir(format!("{parent}/{id}")) {
                 Ok(dir) => return Ok(Some(Container { id: id.to_owned(), dir, ephemeral })),
                 Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno).context(format_args!("open container {id}")),
@@ -131,7 +129,7 @@ impl Engine {
     pub fn ids(&self) -> Result<Vec<String>> {
         let mut ids = Vec::new();
         for parent in [CONTAINERS, TMP] {
-            match self.root.dir(parent) {
+            match self.images.directory().dir(parent) {
                 Err(Errno::ENOENT) => {}
                 dir => {
                     let names = dir.and_then(|dir| dir.names());

@@ -62,6 +62,11 @@ impl Store {
         Ok(Self { root: dir })
     }
 
+    /// The directory that everything of rocker's lies in.
+    pub fn directory(&self) -> &Dir {
+        &self.root
+    }
+
     /// Keeps all layers until the result is dropped: held from finding an image until what uses
     /// it is recorded.
     pub fn hold(&self) -> Result<Hold> {

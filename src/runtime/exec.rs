@@ -2,7 +2,7 @@
 
 use super::create::Process;
 use super::init::open_streams;
-use super::program;
+use super::program::{self, Tie};
 use super::spec::{Program, Stdio};
 use crate::cgroups::{Entry, Group};
 use crate::error::{Context, Error, Result};
@@ -51,8 +51,10 @@ fn main(start: Start<'_>) -> ! {
 
 fn become_program(start: Start<'_>) -> Result<Infallible> {
     Entry::join(start.tasks)?;
+    // Detached, it outlives the command, and the container's first process inherits it.
+    let tie = if matches!(start.stdio, Stdio::Null) { Tie::Loose } else { Tie::Tied };
     let streams = open_streams(start.stdio, &start.socket)?;
     let prepared = program::prepare(start.program)?;
     program::give_up_rights(&prepared, &streams)?;
-    program::execute(&prepared, &streams)
+    program::execute(&prepared, &streams, tie)
 }

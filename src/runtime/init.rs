@@ -2,7 +2,7 @@
 //!
 //! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
 
-use super::program::{self, Streams};
+use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
 use super::spec::{Spec, Stdio};
@@ -49,7 +49,7 @@ fn become_container(start: Start<'_>) -> Result<Infallible> {
     program::give_up_rights(&prepared, &streams)?;
     match spec.init {
         true => reaper::run(&prepared, streams, socket),
-        false => program::execute(&prepared, &streams),
+        false => program::execute(&prepared, &streams, Tie::Tied),
     }
 }
 

@@ -130,8 +130,15 @@ pub fn give_up_rights(prepared: &Prepared, streams: &Streams) -> Result<()> {
     credentials::become_account(&prepared.account, prepared.capabilities)
 }
 
-/// Becomes the program, in a session of its own. `socket` closes when it works.
-pub fn execute(prepared: &Prepared, streams: &Streams) -> Result<Infallible> {
+/// Whether a program ends when the process ends that started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tie {
+    Tied,
+    Loose,
+}
+
+/// Becomes the program, in a session of its own. The socket of reports closes when it works.
+pub fn execute(prepared: &Prepared, streams: &Streams, tie: Tie) -> Result<Infallible> {
     process::setsid().context("start a session")?;
     streams.take()?;
     io::reset_signals().context("reset the signals")?;
@@ -144,8 +151,10 @@ pub fn execute(prepared: &Prepared, streams: &Streams) -> Result<Infallible> {
         return Err(Error::new("the working directory lies outside the container"));
     }
     close_rest()?;
-    // Last, because a change of credentials takes it away.
-    process::die_with_parent().context("tie the program to its keeper")?;
+    if tie == Tie::Tied {
+        // Last, because a change of credentials takes it away.
+        process::die_with_parent().context("tie the program to its keeper")?;
+    }
     Err(try_paths(prepared))
 }
 

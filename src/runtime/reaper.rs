@@ -1,7 +1,7 @@
 //! The first process of a container that was asked for with `--init`: it starts the program,
 //! hands signals on to it, and takes away the status of whatever the program leaves behind.
 
-use super::program::{self, Prepared, Streams};
+use super::program::{self, Prepared, Streams, Tie};
 use crate::error::{Context, Result};
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, io, process};
@@ -44,6 +44,6 @@ pub fn run(prepared: &Prepared, streams: Streams, socket: OwnedFd) -> Result<Inf
 }
 
 fn become_program((prepared, streams, socket): (&Prepared, &Streams, &OwnedFd)) -> ! {
-    let Err(error) = program::execute(prepared, streams);
+    let Err(error) = program::execute(prepared, streams, Tie::Tied);
     program::give_up(socket.as_fd(), &error)
 }

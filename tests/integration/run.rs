@@ -1,6 +1,6 @@
 //! `run` and its options: the program's exit, input, output, environment and user.
 
-use crate::harness::{PATIENCE, Rocker, kill, wait_until};
+use crate::harness::{PATIENCE, Rocker, base_image, kill, wait_until};
 use std::fs;
 
 /// Runs words in a new container of the base image with these options.
@@ -145,4 +145,42 @@ fn a_closed_pipe_is_no_error() {
     rocker.prepare(&mut shell);
     let output = crate::harness::finish(shell, b"", PATIENCE);
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("0\n", ""));
+}
+
+#[test]
+fn a_detached_exec_outlives_its_command() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    let script = "sleep 0.2; echo done > /done; exec sleep 1000";
+    assert_eq!(rocker.ok(&["exec", "-d", "web", "sh", "-c", script]), "");
+    let done = || rocker.run(&["exec", "web", "cat", "/done"]).stdout == "done\n";
+    assert!(wait_until(PATIENCE, done));
+    assert!(rocker.ok(&["exec", "web", "ps"]).contains("sleep 1000"));
+}
+
+#[test]
+fn where_no_overlay_is_possible_the_image_is_copied() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    // An upper directory that is an overlay itself is refused by the kernel.
+    let base = rocker.files().join("stacked");
+    let script = "set -e; cd \"$1\"; mkdir -p lower upper work all; \
+        mount -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work all; \
+        export ROCKER_ROOT=$1/all/root ROCKER_RUN_ROOT=$1/run; \
+        \"$2\" import \"$3\" busybox > /dev/null; \
+        \"$2\" run --name a busybox sh -c 'echo new > /etc/new; rm /etc/passwd'; \
+        \"$2\" run --rm busybox sh -c 'ls /etc/new /etc/passwd' 2>&1 || true; \
+        \"$2\" start -a a; \"$2\" commit a copied > /dev/null; \
+        \"$2\" run --rm copied sh -c 'cat /etc/new; ls /etc/passwd' 2>&1 || true; \
+        \"$2\" rm a; ls all/root/tmp all/root/containers";
+    std::fs::create_dir_all(&base).unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-c", script, "sh"])
+        .args([base.as_os_str(), rocker.binary().as_os_str(), base_image().as_os_str()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let wanted = "ls: /etc/new: No such file or directory\n/etc/passwd\n\
+        new\nls: /etc/passwd: No such file or directory\n\
+        all/root/containers:\n\nall/root/tmp:\n";
+    assert_eq!((text.as_ref(), output.status.code()), (wanted, Some(0)), "{output:?}");
 }
