@@ -2,10 +2,26 @@
 
 use miniserde::json::{Array, Number, Object, Value};
 
+/// What an entry of an object holds, copied only when the object is put together.
+pub enum Part<'a> {
+    Text(&'a str),
+    Texts(&'a [String]),
+    Number(i64),
+    Flag(bool),
+    Value(Value),
+}
+
 /// An object of these entries.
-pub fn object(entries: Vec<(&str, Value)>) -> Value {
+pub fn object(entries: &mut [(&str, Part<'_>)]) -> Value {
     let mut object = Object::new();
-    for (key, value) in entries {
+    for (key, part) in entries {
+        let value = match part {
+            Part::Text(part) => text(*part),
+            Part::Texts(part) => texts(part),
+            Part::Number(part) => number(*part),
+            Part::Flag(part) => Value::Bool(*part),
+            Part::Value(part) => std::mem::take(part),
+        };
         object.insert(key.to_string(), value);
     }
     Value::Object(object)
@@ -133,11 +149,11 @@ mod tests {
     use super::*;
 
     fn sample() -> Value {
-        object(vec![
-            ("Name", text("a\"b\\\n\x1b\u{202e}é")),
-            ("Empty", list([])),
-            ("Numbers", list([number(1), number(-2)])),
-            ("Flag", Value::Bool(true)),
+        object(&mut [
+            ("Name", Part::Text("a\"b\\\n\x1b\u{202e}é")),
+            ("Empty", Part::Texts(&[])),
+            ("Numbers", Part::Value(list([number(1), number(-2)]))),
+            ("Flag", Part::Flag(true)),
         ])
     }
 
@@ -154,7 +170,10 @@ mod tests {
 
     #[test]
     fn indented_text_has_an_entry_a_line() {
-        let value = list([object(vec![("A", list([number(1)])), ("B", object(vec![]))])]);
+        let value = list([object(&mut [
+            ("A", Part::Value(list([number(1)]))),
+            ("B", Part::Value(object(&mut []))),
+        ])]);
         assert_eq!(
             pretty(&value),
             "[\n    {\n        \"A\": [\n            1\n        ],\n        \"B\": {}\n    }\n]"

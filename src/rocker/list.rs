@@ -62,7 +62,7 @@ fn header(row: &Object, headers: &[(&str, &str)]) -> Value {
     let mut header = Object::new();
     for field in row.keys() {
         let named = headers.iter().find(|(known, _)| known == field);
-        let text = named.map_or_else(|| field.to_uppercase(), |(_, text)| text.to_string());
+        let text = named.map_or_else(|| field.to_ascii_uppercase(), |(_, text)| text.to_string());
         header.insert(field.clone(), json::text(text));
     }
     Value::Object(header)
@@ -132,11 +132,12 @@ pub fn matches(text: &str, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::Part;
     use super::*;
 
     fn rows() -> Vec<Value> {
         let row = |id: &str, name: &str| {
-            json::object(vec![("ID", json::text(id)), ("Names", json::text(name))])
+            json::object(&mut [("ID", Part::Text(id)), ("Names", Part::Text(name))])
         };
         vec![row("1", "web"), row("22", "db")]
     }

@@ -46,7 +46,7 @@ fn page() -> String {
     out.push_str(".SH OPTIONS\n");
     options(&ROCKER, &mut out);
     for (title, entries) in commands::COMMANDS {
-        out.push_str(&format!(".SH {}\n", title.to_uppercase()));
+        out.push_str(&format!(".SH {}\n", title.to_ascii_uppercase()));
         for entry in *entries {
             if !entry.facts().name.starts_with("__") {
                 command(*entry, &mut out);

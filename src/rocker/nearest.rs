@@ -2,14 +2,14 @@
 
 /// The nearest of the known words, where one is near enough to be suggested.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase();
+    let lower = word.to_ascii_lowercase();
     let furthest = lower.chars().count().div_ceil(3).min(3);
     // Longer words need not be compared: nobody types them by mistake.
     if lower.len() > 64 {
         return None;
     }
     known
-        .map(|known| (distance(&lower, &known.to_lowercase()), known))
+        .map(|known| (distance(&lower, &known.to_ascii_lowercase()), known))
         .filter(|(distance, _)| *distance <= furthest)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)

@@ -4,8 +4,9 @@ use super::Globals;
 use crate::error::{Result, warn};
 use crate::image::Image;
 use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
-use crate::rocker::{json, print, units, when};
+use crate::rocker::{print, units, when};
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -179,19 +180,19 @@ fn holds(image: &Image, filter: &Filter) -> bool {
 /// One image under docker's keys.
 fn row(image: &Image, full: bool) -> Value {
     let ago = units::duration(when::now() / 1_000_000_000 - image.created) + " ago";
-    let size = || json::text(units::size(image.size));
-    json::object(vec![
-        ("Containers", json::text("N/A")),
-        ("CreatedAt", json::text(when::local_text_with_zone(image.created))),
-        ("CreatedSince", json::text(ago)),
-        ("Digest", json::text("<none>")),
-        ("ID", json::text(shown_id(image, full))),
-        ("Repository", json::text(&image.name)),
-        ("SharedSize", json::text("N/A")),
-        ("Size", size()),
-        ("Tag", json::text(&image.tag)),
-        ("UniqueSize", json::text("N/A")),
-        ("VirtualSize", size()),
+    let size = units::size(image.size);
+    json::object(&mut [
+        ("Containers", Part::Text("N/A")),
+        ("CreatedAt", Part::Text(&when::local_text_with_zone(image.created))),
+        ("CreatedSince", Part::Text(&ago)),
+        ("Digest", Part::Text("<none>")),
+        ("ID", Part::Text(&shown_id(image, full))),
+        ("Repository", Part::Text(&image.name)),
+        ("SharedSize", Part::Text("N/A")),
+        ("Size", Part::Text(&size)),
+        ("Tag", Part::Text(&image.tag)),
+        ("UniqueSize", Part::Text("N/A")),
+        ("VirtualSize", Part::Text(&size)),
     ])
 }
 

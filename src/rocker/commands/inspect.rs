@@ -6,8 +6,9 @@ use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, FAILURE, Result, report};
 use crate::image::{Image, ImageConfig};
 use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Format};
-use crate::rocker::{json, print, when};
+use crate::rocker::{print, when};
 use crate::sys::signal;
 use miniserde::json::Value;
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ fn find(globals: &Globals, engine: &Engine, name: &str, kind: &str) -> Result<Va
         Err(error) => error,
     };
     // Anything but "there is none" is worth telling.
-    let unknown = |error: &Error| error.message.to_lowercase().contains("no such ");
+    let unknown = |error: &Error| error.message.to_ascii_lowercase().contains("no such ");
     match container {
         Some(error) if !unknown(&error) => Err(error),
         None => Err(image),
@@ -115,53 +116,61 @@ fn no_object(name: &str) -> Error {
     Error::new(format!("No such object: {name}"))
 }
 
-fn map(labels: &BTreeMap<String, String>) -> Value {
-    json::object(labels.iter().map(|(key, value)| (&**key, json::text(value))).collect())
+fn map(labels: &BTreeMap<String, String>) -> Part<'static> {
+    let mut parts: Vec<_> = labels.iter().map(|(key, value)| (&**key, Part::Text(value))).collect();
+    Part::Value(json::object(&mut parts))
 }
 
 /// docker's sets: the keys of an object whose values say nothing.
-fn set(keys: &[String]) -> Value {
-    json::object(keys.iter().map(|key| (&**key, json::object(Vec::new()))).collect())
+fn set(keys: &[String]) -> Part<'static> {
+    let mut parts: Vec<_> = keys.iter().map(|key| (&**key, object(&mut []))).collect();
+    object(&mut parts)
+}
+
+fn object(parts: &mut [(&str, Part<'_>)]) -> Part<'static> {
+    Part::Value(json::object(parts))
 }
 
 fn of_image(engine: &Engine, image: &Image) -> Result<Value> {
     let all = engine.images.list()?;
     let same = all.iter().filter(|other| other.id == image.id);
     let names: Vec<String> = same.map(|other| format!("{}:{}", other.name, other.tag)).collect();
-    let digests = image.layers.iter().map(|layer| json::text(format!("sha256:{}", layer.digest)));
+    let digests: Vec<String> =
+        image.layers.iter().map(|layer| format!("sha256:{}", layer.digest)).collect();
     let layers = image.layers.iter().map(|layer| {
-        json::object(vec![
-            ("Digest", json::text(&layer.digest)),
-            ("Size", json::number(layer.size as i64)),
+        json::object(&mut [
+            ("Digest", Part::Text(&layer.digest)),
+            ("Size", Part::Number(layer.size as i64)),
         ])
     });
-    Ok(json::object(vec![
-        ("Id", json::text(format!("sha256:{}", image.id))),
-        ("RepoTags", json::texts(&names)),
-        ("RepoDigests", json::list([])),
-        ("Created", json::text(&image.created_time)),
-        ("Author", json::text(&image.author)),
-        ("Comment", json::text(&image.comment)),
-        ("Architecture", json::text("amd64")),
-        ("Os", json::text("linux")),
-        ("Size", json::number(image.size as i64)),
+    let layers = Part::Value(json::list(layers));
+    Ok(json::object(&mut [
+        ("Id", Part::Text(&format!("sha256:{}", image.id))),
+        ("RepoTags", Part::Texts(&names)),
+        ("RepoDigests", Part::Texts(&[])),
+        ("Created", Part::Text(&image.created_time)),
+        ("Author", Part::Text(&image.author)),
+        ("Comment", Part::Text(&image.comment)),
+        ("Architecture", Part::Text("amd64")),
+        ("Os", Part::Text("linux")),
+        ("Size", Part::Number(image.size as i64)),
         ("Config", of_config(&image.config)),
         (
             "RootFS",
-            json::object(vec![("Type", json::text("layers")), ("Layers", json::list(digests))]),
+            object(&mut [("Type", Part::Text("layers")), ("Layers", Part::Texts(&digests))]),
         ),
-        ("Rocker", json::object(vec![("Layers", json::list(layers))])),
+        ("Rocker", object(&mut [("Layers", layers)])),
     ]))
 }
 
-fn of_config(config: &ImageConfig) -> Value {
-    json::object(vec![
-        ("Env", json::texts(&config.env)),
-        ("Entrypoint", json::texts(&config.entrypoint)),
-        ("Cmd", json::texts(&config.cmd)),
-        ("WorkingDir", json::text(&config.working_dir)),
-        ("User", json::text(&config.user)),
-        ("StopSignal", json::text(&config.stop_signal)),
+fn of_config(config: &ImageConfig) -> Part<'static> {
+    object(&mut [
+        ("Env", Part::Texts(&config.env)),
+        ("Entrypoint", Part::Texts(&config.entrypoint)),
+        ("Cmd", Part::Texts(&config.cmd)),
+        ("WorkingDir", Part::Text(&config.working_dir)),
+        ("User", Part::Text(&config.user)),
+        ("StopSignal", Part::Text(&config.stop_signal)),
         ("Labels", map(&config.labels)),
         ("ExposedPorts", set(&config.exposed_ports)),
         ("Volumes", set(&config.volumes)),
@@ -170,65 +179,65 @@ fn of_config(config: &ImageConfig) -> Value {
 
 fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
     let (path, args) = match &*record.args {
-        [path, args @ ..] => (path.clone(), args),
-        [] => (String::new(), &[][..]),
+        [path, args @ ..] => (&**path, args),
+        [] => ("", &[][..]),
     };
     let place = format!("{}/{}", globals.run_root(), record.name);
-    json::object(vec![
-        ("Id", json::text(&record.id)),
-        ("Created", json::text(when::rfc3339(record.created.saturating_mul(1_000_000_000)))),
-        ("Path", json::text(path)),
-        ("Args", json::texts(args)),
+    json::object(&mut [
+        ("Id", Part::Text(&record.id)),
+        ("Created", Part::Text(&when::rfc3339(record.created.saturating_mul(1_000_000_000)))),
+        ("Path", Part::Text(path)),
+        ("Args", Part::Texts(args)),
         ("State", of_state(state)),
-        ("Image", json::text(format!("sha256:{}", record.image_id))),
-        ("LogPath", json::text(format!("{place}/container.log"))),
-        ("Name", json::text(format!("/{}", record.name))),
-        ("RestartCount", json::number(0)),
-        ("Driver", json::text(&record.layer_mode)),
-        ("Platform", json::text("linux")),
+        ("Image", Part::Text(&format!("sha256:{}", record.image_id))),
+        ("LogPath", Part::Text(&format!("{place}/container.log"))),
+        ("Name", Part::Text(&format!("/{}", record.name))),
+        ("RestartCount", Part::Number(0)),
+        ("Driver", Part::Text(&record.layer_mode)),
+        ("Platform", Part::Text("linux")),
         ("HostConfig", of_host(record)),
-        ("Mounts", json::list(record.mounts.iter().map(of_mount))),
+        ("Mounts", Part::Value(json::list(record.mounts.iter().map(of_mount)))),
         ("Config", of_command(record)),
         (
             "NetworkSettings",
-            json::object(vec![
-                ("Ports", json::object(Vec::new())),
-                ("Networks", json::object(vec![(&*record.network, json::object(Vec::new()))])),
+            object(&mut [
+                ("Ports", object(&mut [])),
+                ("Networks", object(&mut [(&*record.network, object(&mut []))])),
             ]),
         ),
         (
             "Rocker",
-            json::object(vec![
-                ("ConfigPath", json::text(format!("{place}/config.json"))),
-                ("KeeperPid", json::number(state.keeper.into())),
-                ("LayerMode", json::text(&record.layer_mode)),
-                ("Layers", json::texts(&record.layers)),
-                ("Root", json::text(globals.root())),
+            object(&mut [
+                ("ConfigPath", Part::Text(&format!("{place}/config.json"))),
+                ("KeeperPid", Part::Number(state.keeper.into())),
+                ("LayerMode", Part::Text(&record.layer_mode)),
+                ("Layers", Part::Texts(&record.layers)),
+                ("Root", Part::Text(&globals.root())),
             ]),
         ),
     ])
 }
 
-fn of_state(state: &State) -> Value {
-    let is = |status: Status| Value::Bool(state.status == status);
-    json::object(vec![
-        ("Status", json::text(state.status.word())),
-        ("Running", Value::Bool(matches!(state.status, Status::Running | Status::Paused))),
+fn of_state(state: &State) -> Part<'static> {
+    let is = |status: Status| Part::Flag(state.status == status);
+    object(&mut [
+        ("Status", Part::Text(state.status.word())),
+        ("Running", Part::Flag(matches!(state.status, Status::Running | Status::Paused))),
         ("Paused", is(Status::Paused)),
         ("Restarting", is(Status::Restarting)),
-        ("OOMKilled", Value::Bool(state.oom_killed)),
+        ("OOMKilled", Part::Flag(state.oom_killed)),
         ("Dead", is(Status::Dead)),
-        ("Pid", json::number(state.pid.into())),
-        ("ExitCode", json::number(state.exit_code.into())),
-        ("Error", json::text(&state.error)),
-        ("StartedAt", json::text(when::rfc3339(state.started))),
-        ("FinishedAt", json::text(when::rfc3339(state.finished))),
+        ("Pid", Part::Number(state.pid.into())),
+        ("ExitCode", Part::Number(state.exit_code.into())),
+        ("Error", Part::Text(&state.error)),
+        ("StartedAt", Part::Text(&when::rfc3339(state.started))),
+        ("FinishedAt", Part::Text(&when::rfc3339(state.finished))),
     ])
 }
 
-fn of_host(record: &Record) -> Value {
+fn of_host(record: &Record) -> Part<'static> {
     let limits = &record.limits;
-    let bytes = |bytes: Option<u64>| json::number(bytes.unwrap_or(0) as i64);
+    let number = |number: Option<u64>| Part::Number(number.unwrap_or(0) as i64);
     let binds: Vec<String> = record
         .mounts
         .iter()
@@ -239,20 +248,21 @@ fn of_host(record: &Record) -> Value {
         })
         .collect();
     let tmpfs = record.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs);
-    let tmpfs = tmpfs.map(|mount| (&*mount.target, json::text(&mount.options)));
-    json::object(vec![
-        ("AutoRemove", Value::Bool(record.auto_remove)),
-        ("Binds", json::texts(&binds)),
-        ("CpuShares", bytes(limits.cpu_shares)),
-        ("CpusetCpus", json::text(limits.cpuset.clone().unwrap_or_default())),
-        ("Init", Value::Bool(record.init)),
-        ("Memory", bytes(limits.memory)),
-        ("MemorySwap", json::number(limits.memory_swap.unwrap_or(0))),
-        ("NanoCpus", json::number(limits.milli_cpus.unwrap_or(0) as i64 * 1_000_000)),
-        ("NetworkMode", json::text(&record.network)),
-        ("PidsLimit", json::number(limits.pids.unwrap_or(2048))),
-        ("ReadonlyRootfs", Value::Bool(record.read_only)),
-        ("Tmpfs", json::object(tmpfs.collect())),
+    let mut tmpfs: Vec<_> =
+        tmpfs.map(|mount| (&*mount.target, Part::Text(&mount.options))).collect();
+    object(&mut [
+        ("AutoRemove", Part::Flag(record.auto_remove)),
+        ("Binds", Part::Texts(&binds)),
+        ("CpuShares", number(limits.cpu_shares)),
+        ("CpusetCpus", Part::Text(limits.cpuset.as_deref().unwrap_or_default())),
+        ("Init", Part::Flag(record.init)),
+        ("Memory", number(limits.memory)),
+        ("MemorySwap", Part::Number(limits.memory_swap.unwrap_or(0))),
+        ("NanoCpus", Part::Number(limits.milli_cpus.unwrap_or(0) as i64 * 1_000_000)),
+        ("NetworkMode", Part::Text(&record.network)),
+        ("PidsLimit", Part::Number(limits.pids.unwrap_or(2048))),
+        ("ReadonlyRootfs", Part::Flag(record.read_only)),
+        ("Tmpfs", object(&mut tmpfs)),
     ])
 }
 
@@ -261,27 +271,27 @@ fn of_mount(mount: &Mount) -> Value {
         MountKind::Bind => "bind",
         MountKind::Tmpfs => "tmpfs",
     };
-    json::object(vec![
-        ("Type", json::text(kind)),
-        ("Source", json::text(&mount.source)),
-        ("Destination", json::text(&mount.target)),
-        ("Mode", json::text(&mount.options)),
-        ("RW", Value::Bool(!mount.read_only)),
+    json::object(&mut [
+        ("Type", Part::Text(kind)),
+        ("Source", Part::Text(&mount.source)),
+        ("Destination", Part::Text(&mount.target)),
+        ("Mode", Part::Text(&mount.options)),
+        ("RW", Part::Flag(!mount.read_only)),
     ])
 }
 
-fn of_command(record: &Record) -> Value {
-    json::object(vec![
-        ("Hostname", json::text(&record.hostname)),
-        ("User", json::text(&record.user)),
-        ("Tty", Value::Bool(record.tty)),
-        ("OpenStdin", Value::Bool(record.interactive)),
-        ("Env", json::texts(&record.env)),
-        ("Cmd", json::texts(&record.args)),
-        ("Image", json::text(&record.image)),
-        ("WorkingDir", json::text(&record.workdir)),
+fn of_command(record: &Record) -> Part<'static> {
+    object(&mut [
+        ("Hostname", Part::Text(&record.hostname)),
+        ("User", Part::Text(&record.user)),
+        ("Tty", Part::Flag(record.tty)),
+        ("OpenStdin", Part::Flag(record.interactive)),
+        ("Env", Part::Texts(&record.env)),
+        ("Cmd", Part::Texts(&record.args)),
+        ("Image", Part::Text(&record.image)),
+        ("WorkingDir", Part::Text(&record.workdir)),
         ("Labels", map(&record.labels)),
-        ("StopSignal", json::text(signal::name(record.stop_signal))),
-        ("StopTimeout", json::number(record.stop_timeout)),
+        ("StopSignal", Part::Text(&signal::name(record.stop_signal))),
+        ("StopTimeout", Part::Number(record.stop_timeout)),
     ])
 }

@@ -5,8 +5,9 @@ use crate::container::record::{MountKind, Record, State, Status};
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
-use crate::rocker::{json, print, units, when};
+use crate::rocker::{print, units, when};
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -203,24 +204,25 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
         })
         .collect();
     let ago = units::duration(now / 1_000_000_000 - state.created) + " ago";
-    json::object(vec![
-        ("Command", json::text(json::compact(&json::text(command)))),
-        ("CreatedAt", json::text(when::local_text_with_zone(state.created))),
-        ("HealthStatus", json::text("")),
-        ("ID", json::text(&state.id)),
-        ("Image", json::text(&state.image_name)),
-        ("Labels", json::text(record.map_or(String::new(), |r| list::labels_text(&r.labels)))),
-        ("LocalVolumes", json::text("0")),
-        ("Mounts", json::text(mounts.join(","))),
-        ("Names", json::text(&state.name)),
-        ("Networks", json::text(&state.network)),
-        ("Pid", json::number(state.pid.into())),
-        ("Platform", json::text("linux/amd64")),
-        ("Ports", json::text(state.port_mapping.join(", "))),
-        ("RunningFor", json::text(ago)),
-        ("Size", json::text("")),
-        ("State", json::text(state.status.word())),
-        ("Status", json::text(status(state, now))),
+    let labels = record.map_or(String::new(), |record| list::labels_text(&record.labels));
+    json::object(&mut [
+        ("Command", Part::Text(&json::compact(&json::text(command)))),
+        ("CreatedAt", Part::Text(&when::local_text_with_zone(state.created))),
+        ("HealthStatus", Part::Text("")),
+        ("ID", Part::Text(&state.id)),
+        ("Image", Part::Text(&state.image_name)),
+        ("Labels", Part::Text(&labels)),
+        ("LocalVolumes", Part::Text("0")),
+        ("Mounts", Part::Text(&mounts.join(","))),
+        ("Names", Part::Text(&state.name)),
+        ("Networks", Part::Text(&state.network)),
+        ("Pid", Part::Number(state.pid.into())),
+        ("Platform", Part::Text("linux/amd64")),
+        ("Ports", Part::Text(&state.port_mapping.join(", "))),
+        ("RunningFor", Part::Text(&ago)),
+        ("Size", Part::Text("")),
+        ("State", Part::Text(state.status.word())),
+        ("Status", Part::Text(&status(state, now))),
     ])
 }
 

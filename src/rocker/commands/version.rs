@@ -1,7 +1,8 @@
 //! `version`: what this program is.
 
 use crate::rocker::command::{Command, Flag, Rules};
-use crate::rocker::{json, list, print};
+use crate::rocker::json::{self, Part};
+use crate::rocker::{list, print};
 
 #[derive(Default)]
 pub struct Options {
@@ -41,8 +42,8 @@ pub static COMMAND: Command<Options> = Command {
                 print::table(&rows)
             }
             Some(format) => {
-                let pairs = rows.into_iter().map(|(name, text)| (name, json::text(text)));
-                list::show(&format, &[json::object(pairs.collect())], &[])?
+                let mut parts = rows.each_ref().map(|(name, text)| (*name, Part::Text(text)));
+                list::show(&format, &[json::object(&mut parts)], &[])?
             }
         };
         print::out(&text)?;

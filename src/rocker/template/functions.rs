@@ -30,12 +30,14 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         ("split", [Value::String(text), Value::String(between)]) => {
             json::list(text.split(between.as_str()).map(json::text))
         }
-        ("upper", [Value::String(text)]) => json::text(text.to_uppercase()),
-        ("lower", [Value::String(text)]) => json::text(text.to_lowercase()),
+        ("upper", [Value::String(text)]) => json::text(text.to_ascii_uppercase()),
+        ("lower", [Value::String(text)]) => json::text(text.to_ascii_lowercase()),
         ("title", [Value::String(text)]) => {
-            let mut characters = text.chars();
-            let first = characters.next().into_iter().flat_map(char::to_uppercase);
-            json::text(first.chain(characters).collect::<String>())
+            let mut text = text.clone();
+            if let Some(first) = text.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            json::text(text)
         }
         ("print", values) => json::text(values.iter().map(shown).collect::<String>()),
         ("println", values) => {

@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
 /// `$name := value` or `$name = value`.
 fn assignment(action: &str) -> Option<(&str, &str)> {
     let rest = action.strip_prefix('$')?;
-    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
     let (name, rest) = rest.split_at(end);
     let rest = rest.trim_start();
     let value = rest.strip_prefix(":=").or_else(|| rest.strip_prefix('='))?;
@@ -242,7 +242,7 @@ impl Words<'_> {
     }
 
     fn name(&mut self) -> String {
-        self.take(|c| c.is_alphanumeric() || c == '_')
+        self.take(|c| c.is_ascii_alphanumeric() || c == '_')
     }
 
     /// `.A.B`, as far as there are fields.
@@ -283,11 +283,11 @@ impl Words<'_> {
                 Term::Literal(json::text(text))
             }
             Some(c) if c.is_ascii_digit() || c == '-' => {
-                let number = self.take(|c| c.is_alphanumeric() || c == '-');
+                let number = self.take(|c| c.is_ascii_alphanumeric() || c == '-');
                 let number = units::whole(&number).map_err(|why| format!("{number}: {why}"))?;
                 Term::Literal(json::number(number))
             }
-            Some(c) if c.is_alphabetic() => match &*self.name() {
+            Some(c) if c.is_ascii_alphabetic() => match &*self.name() {
                 "true" => Term::Literal(Value::Bool(true)),
                 "false" => Term::Literal(Value::Bool(false)),
                 "nil" => Term::Literal(Value::Null),
