@@ -254,3 +254,100 @@ fn the_scripts_of_completion_and_the_manual_are_well_formed() {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
 }
+
+#[test]
+fn every_word_after_the_image_reaches_the_program() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["-la", "--name", "x", "--", "-name", "a  b", "", "--help", "$HOME"];
+    let print = ["run", "--rm", "--image", "busybox", "printf", "<%s>"];
+    let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
+    assert_eq!(rocker.ok(&[&print[..], &words].concat()), expected);
+    let print = ["container", "run", "--rm", "--", "busybox", "printf", "<%s>"];
+    assert_eq!(rocker.ok(&[&print[..], &words].concat()), expected);
+    rocker.sleeper("web", &[]);
+    let print = ["exec", "web", "printf", "<%s>"];
+    assert_eq!(rocker.ok(&[&print[..], &words].concat()), expected);
+}
+
+#[test]
+fn ps_is_the_table_of_the_seed_and_can_be_filtered() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["-l", "tier=front", "-l", "x"]);
+    assert_eq!(rocker.run(&["run", "--name", "done", "busybox", "sh", "-c", "exit 3"]).code, 3);
+    let table = rocker.ok(&["ps"]);
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED"]);
+    let row = |name: &str| -> Vec<String> {
+        let line = table.lines().find(|line| line.contains(name)).unwrap();
+        line.split("  ").filter(|cell| !cell.is_empty()).map(|cell| cell.trim().into()).collect()
+    };
+    let id = rocker.inspect("web", "{{.Id}}");
+    let pid = rocker.pid("web").to_string();
+    assert_eq!(row("web")[..5], [&*id, "web", &*pid, "running", "/bin/sleep 1000"]);
+    assert_eq!(row("done")[1..5], ["done", "-", "exited", "sh -c exit 3"]);
+    let created = &row("web")[5];
+    assert_eq!((created.len(), created.matches(['-', ' ', ':']).count()), (19, 5), "{created}");
+    for (filter, expected) in [
+        ("status=running", "web\n"),
+        ("status=exited", "done\n"),
+        ("exited=3", "done\n"),
+        ("label=tier=front", "web\n"),
+        ("label=none", ""),
+        ("name=^d", "done\n"),
+        ("ancestor=busybox", "done\nweb\n"),
+        ("ancestor=other", ""),
+    ] {
+        let shown = rocker.ok(&["ps", "-f", filter, "--format", "{{.Names}}"]);
+        let mut shown: Vec<&str> = shown.lines().collect();
+        shown.sort_unstable();
+        assert_eq!(shown, expected.lines().collect::<Vec<_>>(), "{filter}");
+    }
+    assert_eq!(rocker.ok(&["ps", "-q", "-f", "name=web"]), format!("{id}\n"));
+    assert_eq!(rocker.ok(&["ps", "-q", "-n", "1"]).lines().count(), 1);
+}
+
+#[test]
+fn lists_take_templates_and_json() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["-l", "tier=front"]);
+    let id = rocker.inspect("web", "{{.Id}}");
+    let line = rocker.ok(&["ps", "--format", "{{.ID}} {{.State}} {{.Label \"tier\"}}"]);
+    assert_eq!(line, format!("{id} running front\n"));
+    let table = rocker.ok(&["ps", "--format", "table {{.Names}}\\t{{.Image}}\\t{{.Command}}"]);
+    assert_eq!(
+        table,
+        "NAMES  IMAGE           COMMAND\nweb    busybox:latest  \"/bin/sleep 1000\"\n"
+    );
+    let json = rocker.ok(&["ps", "--format", "json"]);
+    assert_eq!(json.lines().count(), 1);
+    for key in ["ID", "Names", "Image", "Command", "CreatedAt", "State", "Status", "Ports"] {
+        assert!(json.contains(&format!("\"{key}\":\"")), "{key}: {json}");
+    }
+    let output = rocker.run(&["ps", "--format", "{{.Nmaes}}"]);
+    assert_eq!((output.code, &*output.stdout), (1, ""));
+    assert!(output.stderr.contains("hint: did you mean .Names?"), "{output:?}");
+}
+
+#[test]
+fn inspect_has_dockers_shape() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = ["-m", "64m", "-e", "A=1", "-l", "k=v", "-v", "/etc/hostname:/hn:ro"];
+    rocker.sleeper("web", &options);
+    for (template, expected) in [
+        ("{{.Name}} {{.Path}} {{json .Args}}", "/web /bin/sleep [\"1000\"]"),
+        ("{{.State.Status}} {{.State.Running}} {{.State.OOMKilled}}", "running true false"),
+        ("{{.State.FinishedAt}}", "0001-01-01T00:00:00Z"),
+        ("{{.HostConfig.Memory}}", "67108864"),
+        ("{{index .Config.Labels \"k\"}} {{.Config.Image}}", "v busybox:latest"),
+        ("{{range .Mounts}}{{.Source}}>{{.Destination}} {{.RW}}{{end}}", "/etc/hostname>/hn false"),
+        ("{{range .Config.Env}}{{if eq . \"A=1\"}}found{{end}}{{end}}", "found"),
+    ] {
+        assert_eq!(rocker.inspect("web", template), expected, "{template}");
+    }
+    let whole = rocker.ok(&["inspect", "web"]);
+    assert!(whole.starts_with("[\n    {\n        \"Args\": [\n"), "{whole}");
+    assert!(whole.ends_with("\n    }\n]\n"), "{whole}");
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    let ended = rocker.inspect("web", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}");
+    assert_eq!(ended, "stopped 137 0");
+}
