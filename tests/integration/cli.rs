@@ -210,7 +210,7 @@ fn the_completion_of_bash_offers_commands_options_and_names() {
     rocker.ok(&["tag", "busybox", "busybox:old"]);
     let offers = |line: &str| {
         let script = format!(
-            "PATH=\"$(dirname \"$ROCKER\"):$PATH\"; eval \"$(\"$ROCKER\" completion bash)\"; \
+            "rocker() {{ \"$ROCKER\" \"$@\"; }}; eval \"$(\"$ROCKER\" completion bash)\"; \
              COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _rocker; echo \"${{COMPREPLY[*]}}\""
         );
         let mut command = Command::new("bash");
