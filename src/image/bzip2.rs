@@ -31,14 +31,20 @@ struct Bits<'a, 'b> {
 }
 
 impl Bits<'_, '_> {
-    /// The next at most 32 bits.
-    fn take(&mut self, count: u32) -> Result<u32, u8> {
+    /// Reads ahead until `count` bits are there, or none come any more.
+    fn fill(&mut self, count: u32) -> Result<(), u8> {
         while self.count < count {
-            let byte = self.input.next()?.ok_or(CUT_SHORT)?;
+            let Some(byte) = self.input.next()? else { break };
             self.bits = self.bits << 8 | u64::from(byte);
             self.count += 8;
         }
-        self.count -= count;
+        Ok(())
+    }
+
+    /// The next at most 32 bits.
+    fn take(&mut self, count: u32) -> Result<u32, u8> {
+        self.fill(count)?;
+        self.count = self.count.checked_sub(count).ok_or(CUT_SHORT)?;
         let mask = (1_u64 << count) - 1;
         Ok((self.bits >> self.count & mask) as u32)
     }
@@ -50,45 +56,54 @@ impl Bits<'_, '_> {
     fn magic(&mut self) -> Result<u64, u8> {
         Ok(u64::from(self.take(24)?) << 24 | u64::from(self.take(24)?))
     }
+
+    /// Gives back whole bytes that were read ahead.
+    fn align(&mut self) {
+        self.input.unread(self.count as usize / 8);
+        self.count = 0;
+    }
 }
 
 /// One Huffman code in canonical form.
 struct Code {
-    /// For each length the first code word behind the words of this length, the base from which
-    /// the place in `symbols` is counted, or nothing where no word is that long.
-    lengths: [Option<(u32, u32)>; LONGEST + 1],
+    /// For each length what lies behind its last word, the highest bit of `LONGEST` first, and
+    /// the base from which places in `symbols` are counted; 0 where no word is that long.
+    lengths: [(u32, u32); LONGEST + 1],
     symbols: Vec<u16>,
 }
 
 impl Code {
     fn new(lengths: &[u8]) -> Self {
         let mut symbols = Vec::with_capacity(lengths.len());
-        let mut table = [None; LONGEST + 1];
+        let mut table = [(0, 0); LONGEST + 1];
         let mut word = 0_u32;
         for (length, entry) in table.iter_mut().enumerate().skip(1) {
-            let base = word.wrapping_sub(symbols.len() as u32);
-            let first = symbols.len();
+            let first = symbols.len() as u32;
             let of_length = lengths.iter().enumerate().filter(|(_, l)| usize::from(**l) == length);
             symbols.extend(of_length.map(|(symbol, _)| symbol as u16));
-            let count = (symbols.len() - first) as u32;
-            *entry = (count > 0).then_some((word + count, base));
+            let count = symbols.len() as u32 - first;
+            if count > 0 {
+                *entry = ((word + count) << (LONGEST - length), word.wrapping_sub(first));
+            }
             word = (word + count) << 1;
         }
         Self { lengths: table, symbols }
     }
 
     fn decode(&self, bits: &mut Bits<'_, '_>) -> Result<u16, u8> {
-        let mut word = 0;
-        for length in 1..=LONGEST {
-            word = word << 1 | bits.take(1)?;
-            if let Some((end, base)) = self.lengths[length]
-                && word < end
-            {
-                let place = word.wrapping_sub(base) as usize;
-                return self.symbols.get(place).copied().ok_or(DAMAGED);
-            }
-        }
-        Err(DAMAGED)
+        const LONGEST_BITS: u32 = LONGEST as u32;
+        bits.fill(LONGEST_BITS)?;
+        // Near the end of the input zeros stand for what is not there.
+        let window = match bits.count.checked_sub(LONGEST_BITS) {
+            Some(more) => bits.bits >> more,
+            None => bits.bits << (LONGEST_BITS - bits.count),
+        };
+        let window = (window & ((1 << LONGEST) - 1)) as u32;
+        let fits = self.lengths.iter().position(|(end, _)| window < *end).ok_or(DAMAGED)?;
+        let word = window >> (LONGEST - fits);
+        bits.count = bits.count.checked_sub(fits as u32).ok_or(CUT_SHORT)?;
+        let place = word.wrapping_sub(self.lengths[fits].1) as usize;
+        self.symbols.get(place).copied().ok_or(DAMAGED)
     }
 }
 
@@ -157,7 +172,10 @@ fn stream(input: &mut Compressed<'_>, output: &mut Output<'_, '_>) -> Result<(),
                 combined = combined.rotate_left(1) ^ expected;
             }
             // What is left of the last byte is padding.
-            END if bits.take(32)? == combined => return Ok(()),
+            END if bits.take(32)? == combined => {
+                bits.align();
+                return Ok(());
+            }
             _ => return Err(DAMAGED),
         }
     }
@@ -281,27 +299,24 @@ fn write_block(block: &mut [u32], start: usize, output: &mut Output<'_, '_>) -> 
     }
     let mut crc = u32::MAX;
     let mut next = block.get(start).copied().ok_or(DAMAGED)? >> 8;
-    let (mut last, mut repeated) = (None, 0_u8);
+    let (mut last, mut repeated) = (0, 0_u8);
     for _ in 0..block.len() {
         let entry = block.get(next as usize).copied().ok_or(DAMAGED)?;
         let byte = (entry & 0xff) as u8;
         next = entry >> 8;
-        // Behind four equal bytes stands how many more there are.
-        let (byte, count) = match last {
-            Some(last) if repeated == 4 => {
-                repeated = 0;
-                (last, byte)
+        if repeated == 4 {
+            // Behind four equal bytes stands how many more there are.
+            repeated = 0;
+            for _ in 0..byte {
+                crc = output.crc.add(crc, last);
+                output.buffer.push(last);
             }
-            _ => {
-                repeated = if last == Some(byte) { repeated + 1 } else { 1 };
-                (byte, 1)
-            }
-        };
-        for _ in 0..count {
+        } else {
+            repeated = if repeated > 0 && byte == last { repeated + 1 } else { 1 };
+            last = byte;
             crc = output.crc.add(crc, byte);
+            output.buffer.push(byte);
         }
-        last = if repeated == 0 { None } else { Some(byte) };
-        output.buffer.extend(std::iter::repeat_n(byte, usize::from(count)));
         if output.buffer.len() >= OUTPUT - 256 {
             output.flush()?;
         }

@@ -19,6 +19,8 @@ pub const ERRNO: u8 = 100;
 pub const GZIP: &[u8] = b"\x1f\x8b";
 /// Bytes that tell the formats apart.
 const FIRST: usize = 10;
+/// How many bytes can be given back.
+const UNREAD: usize = 8;
 const INPUT: usize = 64 << 10;
 const OUTPUT: usize = 256 << 10;
 /// What makes the inflater expect a gzip header and check its trailer, with the largest window.
@@ -47,8 +49,9 @@ impl Compressed<'_> {
     /// Makes sure that `count` bytes are there, unless the end comes first.
     pub fn need(&mut self, count: usize) -> Result<bool, u8> {
         while self.rest().len() < count && !self.ended {
-            self.buffer.drain(..self.start);
-            self.start = 0;
+            let keep = self.start.min(UNREAD);
+            self.buffer.drain(..self.start - keep);
+            self.start = keep;
             let filled = self.buffer.len();
             self.buffer.resize(filled + INPUT, 0);
             let read = loop {
@@ -62,6 +65,11 @@ impl Compressed<'_> {
             self.ended = read == 0;
         }
         Ok(self.rest().len() >= count)
+    }
+
+    /// Gives back at most `UNREAD` bytes that were taken.
+    pub fn unread(&mut self, count: usize) {
+        self.start = self.start.saturating_sub(count.min(UNREAD));
     }
 
     /// Takes the next byte; none at the end.
