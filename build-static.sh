@@ -4,7 +4,9 @@
 # It takes the first way that works here:
 #   rustup  the Rust toolchain in PATH has the musl target and the sources of std, or rustup brings them
 #   debian  the packages rustc-web, cargo-web, rust-web-src and musl-tools
-# std is built along in both: the one that comes built holds 300 KB that print backtraces. Where a distribution has neither, but packages rustup, rustup is installed and used.
+# Where a distribution has neither, but packages rustup, rustup is installed and used. Both build
+# std along: the one that comes built holds 300 KB that print backtraces.
+#
 # ROCKER_TOOLCHAIN=rustup|debian takes that way or fails. ROCKER_OUTPUT names another file to make.
 # With --cargo it builds nothing: it makes a cargo ready, with rustfmt and clippy, and says the
 # directory that it is in.
@@ -93,6 +95,8 @@ install_rustup() {
 # Says the flags that replace the paths of this machine, which panic messages hold, by fixed names.
 renamed_paths() {
     printf -- '--remap-path-prefix=%s=/rocker ' "$PWD"
+    printf -- '--remap-path-prefix=%s=/rust ' \
+        "$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust"
     for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
         printf -- '--remap-path-prefix=%s=/crates ' "$crates"
     done
@@ -113,7 +117,12 @@ build() {
 
 build_rustup() {
     command -v cc >/dev/null || tests/packages.sh gcc libc6-dev binutils
-    build cargo ""
+    # 45 KB less, where the linker knows it. Rust's musl applies such relocations, since 1.2.4;
+    # that of Debian 12 is older.
+    packed=
+    ! ld --help 2>/dev/null | grep -q pack-relative-relocs ||
+        packed="-C link-arg=-Wl,-z,pack-relative-relocs"
+    build cargo "$packed"
 }
 
 # gcc itself, not musl-gcc, knows -static-pie; libc.a must follow rcrt1.o, which needs it. std names
