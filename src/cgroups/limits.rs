@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn shares_become_weights_by_the_curve_of_runc() {
         let weights: Vec<_> = [0, 2, 512, 1024, 2048, 262_144].into_iter().map(weight).collect();
-        assert_eq!(weights, [1, 1, 59, 100, 170, 10_000]);
+        assert_eq!(weights, [1, 1, 59, 100, 174, 10_000]);
     }
 
     #[test]
