@@ -191,9 +191,15 @@ impl Rocker {
         Census::take(self)
     }
 
-    /// Waits until the machine is as it was; the kernel removes some things a moment later.
-    pub fn settles_to(&self, before: &Census) -> bool {
-        wait_until(Duration::from_secs(5), || self.census() == *before)
+    /// Waits until nothing is there that was not before, and gives what is: the kernel removes some
+    /// things a moment later, and whoever else uses rocker on this machine comes and goes.
+    pub fn left_since(&self, before: &Census) -> Vec<String> {
+        let mut left = Vec::new();
+        wait_until(Duration::from_secs(20), || {
+            left = Census::difference(before, &self.census());
+            left.is_empty()
+        });
+        left
     }
 }
 

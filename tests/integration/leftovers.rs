@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 /// Fails with what is left when the machine does not become as it was.
 #[track_caller]
 fn nothing_left(rocker: &Rocker, before: &Census) {
-    if !rocker.settles_to(before) {
-        panic!("left: {:#?}", Census::difference(before, &rocker.census()));
-    }
+    let left = rocker.left_since(before);
+    assert!(left.is_empty(), "left: {left:#?}");
 }
 
 #[test]
