@@ -167,7 +167,7 @@ fn where_no_overlay_is_possible_the_image_is_copied() {
         mount -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work all; \
         export ROCKER_ROOT=$1/all/root ROCKER_RUN_ROOT=$1/run; \
         \"$2\" import \"$3\" busybox > /dev/null; \
-        \"$2\" run --name a busybox sh -c 'echo new > /etc/new; rm /etc/passwd'; \
+        \"$2\" run --name a busybox sh -c 'echo new > /etc/new; rm -f /etc/passwd'; \
         \"$2\" run --rm busybox sh -c 'ls /etc/new /etc/passwd' 2>&1 || true; \
         \"$2\" start -a a; \"$2\" commit a copied > /dev/null; \
         \"$2\" run --rm copied sh -c 'cat /etc/new; ls /etc/passwd' 2>&1 || true; \
