@@ -39,6 +39,7 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
     Ok(match relay::run(relay)? {
         Left::Exited(code) => Ran::Ended(code),
         Left::Detached => Ran::Detached(container.id),
+        Left::Failed(error) => return Err(error),
     })
 }
 

@@ -32,6 +32,8 @@ pub struct Order {
     pub attached: bool,
     /// Whether the end of that command's input ends the program's.
     pub owns_input: bool,
+    /// Whether that command waits to hear that the program runs.
+    pub announce: bool,
     pub size: tty::Size,
     /// Whether a container that cannot be started goes away: `run` made it just now.
     pub remove_on_failure: bool,
@@ -49,10 +51,13 @@ fn main((order, socket): (Order, OwnedFd)) -> ! {
     // The caller's terminal, pipes and stray descriptors must not stay open for days.
     let detached = process::detach(&kept).context("detach the keeper");
     let mut client = Client::new(socket, order.attached, order.owns_input);
+    let announce = order.announce;
     let ended = detached.and_then(|()| Keeper::start(order));
     match ended {
         Ok(mut keeper) => {
-            client.send(&FromKeeper::Started);
+            if announce {
+                client.send(&FromKeeper::Started);
+            }
             keeper.clients.push(client);
             keeper.serve();
             process::exit_now(0)

@@ -11,6 +11,7 @@ use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
 use crate::runtime::state as processes;
 use crate::sys::fs::{self, Lock};
+use crate::sys::tty::Size;
 use crate::sys::{Errno, io, process};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -158,6 +159,8 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let (container, record, state) = make(engine, &options, options.rm)?;
     let id = container.id.clone();
     let tty = record.tty;
+    // An attached client hears of the end, or of a failure: it need not be woken for the start.
+    let announce = options.detach || options.cidfile.is_some() || options.pidfile.is_some();
     let order = Order {
         root_path: engine.root_path.clone(),
         run_path: engine.run_path.clone(),
@@ -166,19 +169,23 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         state,
         attached: !options.detach,
         owns_input: !options.detach && stdin,
-        size: relay::terminal_size(),
+        announce,
+        size: if tty { relay::terminal_size() } else { Size::default() },
         remove_on_failure: true,
     };
     let (child, socket) = keeper::launch(order)?;
     debug(format_args!("container {id}: its keeper is process {}", child.pid));
-    relay::wait_started(socket.as_fd()).inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))?;
-    debug(format_args!("container {id}: runs"));
-    cidfile.write(&id)?;
-    if let Some(path) = &options.pidfile {
-        write_pidfile(engine, &id, path)?;
-    }
-    if options.detach {
-        return Ok(Ran::Detached(id));
+    if announce {
+        relay::wait_started(socket.as_fd())
+            .inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))?;
+        debug(format_args!("container {id}: runs"));
+        cidfile.write(&id)?;
+        if let Some(path) = &options.pidfile {
+            write_pidfile(engine, &id, path)?;
+        }
+        if options.detach {
+            return Ok(Ran::Detached(id));
+        }
     }
     let relay = Relay {
         socket,
@@ -192,6 +199,10 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
 
 fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {
     match relay::run(relay)? {
+        Left::Failed(error) => {
+            relay::bury_keeper(keeper.pidfd.as_fd());
+            Err(error)
+        }
         Left::Detached => Ok(Ran::Detached(id)),
         Left::Exited(code) => {
             relay::bury_keeper(keeper.pidfd.as_fd());
@@ -239,6 +250,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         state: fresh,
         attached: options.attach,
         owns_input: options.attach && stdin,
+        announce: true,
         size: relay::terminal_size(),
         remove_on_failure: false,
     };

@@ -30,6 +30,8 @@ pub enum Left {
     Exited(u8),
     /// By the keys: the program runs on.
     Detached,
+    /// The container could not be started.
+    Failed(Error),
 }
 
 /// A terminal in raw mode; it gets its own settings back when this goes.
@@ -287,7 +289,7 @@ impl Loop {
             Some(FromKeeper::Stderr(bytes)) => io::write_all(stderr.as_fd(), bytes),
             Some(FromKeeper::Started) => Ok(()),
             Some(FromKeeper::Exited(code)) => return Ok(Some(Left::Exited(code))),
-            Some(FromKeeper::Failed(error)) => return Err(error),
+            Some(FromKeeper::Failed(error)) => return Ok(Some(Left::Failed(error))),
             None => return Err(keeper_gone()),
         };
         match written {

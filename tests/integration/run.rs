@@ -168,10 +168,10 @@ fn where_no_overlay_is_possible_the_image_is_copied() {
         export ROCKER_ROOT=$1/all/root ROCKER_RUN_ROOT=$1/run; \
         \"$2\" import \"$3\" busybox > /dev/null; \
         \"$2\" run --name a busybox sh -c 'echo new > /etc/new; rm -f /etc/passwd'; \
-        \"$2\" run --rm busybox sh -c 'ls /etc/new /etc/passwd' 2>&1 || true; \
+        \"$2\" run --rm busybox sh -c 'ls /etc/new 2>&1; ls /etc/passwd'; \
         \"$2\" start -a a; \"$2\" commit a copied > /dev/null; \
-        \"$2\" run --rm copied sh -c 'cat /etc/new; ls /etc/passwd' 2>&1 || true; \
-        \"$2\" rm a; ls all/root/tmp all/root/containers";
+        \"$2\" run --rm copied sh -c 'cat /etc/new; ls /etc/passwd 2>&1; true'; \
+        \"$2\" rm a > /dev/null; ls all/root/tmp all/root/containers";
     std::fs::create_dir_all(&base).unwrap();
     let output = std::process::Command::new("unshare")
         .args(["-m", "--propagation", "private", "sh", "-c", script, "sh"])
