@@ -49,7 +49,19 @@ impl Entry<'_> {
 /// Makes the groups that the limits need and sets the limits.
 ///
 /// A controller that the host does not have is an error only where it was asked for.
-pub fn create(host: &Host, id: &str, limits: &Limits) -> Result<Group> {
+pub fn create(id: &str, limits: &Limits) -> Result<Group> {
+    let wants_any = Controller::ALL.into_iter().any(|controller| limits.wants(controller));
+    if let (true, Some(usual)) = (wants_any, Host::usual()) {
+        match create_on(&usual, id, limits) {
+            // Only the whole truth tells which group is ours to divide.
+            Err(error) if refused(&error) => {}
+            other => return other,
+        }
+    }
+    create_on(&Host::read()?, id, limits)
+}
+
+fn create_on(host: &Host, id: &str, limits: &Limits) -> Result<Group> {
     let mut group = Group::default();
     match fill(&mut group, host, id, limits) {
         Ok(()) => Ok(group),
@@ -106,6 +118,11 @@ impl Group {
     /// Absolute paths of the directories: what the container's state remembers.
     pub fn paths(&self) -> Vec<String> {
         self.places.iter().map(|place| place.path.clone()).collect()
+    }
+
+    /// Whether every directory is one of cgroup2, as on a host that has nothing else.
+    pub fn is_unified(&self) -> bool {
+        self.places.iter().all(|place| place.version == Version::V2)
     }
 
     /// What a new process needs to get in.

@@ -2,7 +2,8 @@
 
 use crate::error::{Context, Result};
 use crate::sys::control;
-use crate::sys::fs::Dir;
+use crate::sys::fs::{self, Dir};
+use std::os::fd::AsFd;
 
 /// A controller that rocker can set a limit with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub struct Host {
     pub hierarchies: Vec<Hierarchy>,
 }
 
+/// `CGROUP_SUPER_MAGIC` and `CGROUP2_SUPER_MAGIC`, include/uapi/linux/magic.h.
+const CGROUP: u64 = 0x0027_e0eb;
+const CGROUP2: u64 = 0x6367_7270;
+
 /// The most that rocker reads of mountinfo: tens of thousands of mounts.
 const MOUNTINFO_LIMIT: u64 = 16 << 20;
 
@@ -70,6 +75,35 @@ impl Host {
             }
         }
         Ok(host)
+    }
+
+    /// Looks only where nearly every host has them: all below /sys/fs/cgroup, under their names.
+    ///
+    /// Mountinfo tells the same, and everything else, but is long; `None` sends the caller there.
+    pub fn usual() -> Option<Self> {
+        const MOUNT: &str = "/sys/fs/cgroup";
+        let hierarchy = |version, mount: String, controllers| Hierarchy {
+            version,
+            mount,
+            controllers,
+            own: "/".to_owned(),
+        };
+        let kind = |path: &str| Dir::open(path).map(|dir| fs::filesystem_kind(dir.as_fd()));
+        if kind(MOUNT) == Ok(CGROUP2) {
+            let controllers = controllers_at(MOUNT);
+            return Some(Self {
+                hierarchies: vec![hierarchy(Version::V2, MOUNT.to_owned(), controllers)],
+            });
+        }
+        let mut host = Self::default();
+        for controller in Controller::ALL {
+            let mount = format!("{MOUNT}/{}", controller.name());
+            if kind(&mount) != Ok(CGROUP) {
+                return None;
+            }
+            host.hierarchies.push(hierarchy(Version::V1, mount, vec![controller]));
+        }
+        Some(host)
     }
 
     /// Finds the hierarchies in the text of `/proc/self/mountinfo` and `/proc/self/cgroup`.

@@ -8,8 +8,7 @@ use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
 use super::{spec, state};
-use crate::cgroups::host::Version;
-use crate::cgroups::{self, Group, Host};
+use crate::cgroups::{self, Group};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
@@ -358,9 +357,8 @@ fn bring_up(
     size: tty::Size,
 ) -> Result<Running> {
     loop {
-        let host = Host::read()?;
-        let group = cgroups::create(&host, &record.id, &record.limits)?;
-        match attempt(engine, container, record, state, (&host, group), size) {
+        let group = cgroups::create(&record.id, &record.limits)?;
+        match attempt(engine, container, record, state, group, size) {
             Ok(Attempt::Running(running)) => return Ok(running),
             Ok(Attempt::NoOverlay(group, no_overlay)) => {
                 group.destroy()?;
@@ -396,12 +394,12 @@ fn attempt(
     container: &Container,
     record: &Record,
     state: &mut State,
-    (host, group): (&Host, Group),
+    group: Group,
     size: tty::Size,
 ) -> std::result::Result<Attempt, (Group, Error)> {
     let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
         let mut spec = spec::runtime_spec(engine, container, record)?;
-        spec.cgroup2 = host.hierarchies.iter().all(|h| h.version == Version::V2);
+        spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let process = runtime::create(&spec, &group, stdio)?;
         // It goes on by itself as soon as it is ready, while we write down who it is.

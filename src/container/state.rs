@@ -1,11 +1,12 @@
 //! What is true of a container now: the stored state, believed only where the kernel agrees.
 
 use super::record::{Record, State, Status};
-use super::store::{Container, Engine, boot_id};
+use super::store::{Container, Engine, RECORD, STATE, boot_id};
 use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
 use crate::runtime::state as process;
+use crate::sys::fs::Dir;
 use std::ffi::OsStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -102,7 +103,22 @@ pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
         tmp.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
     }
     engine.drop_name(name, &container.id);
+    remove_usual(&container.dir);
     image::remove_tree(&tmp, OsStr::new(&format!("gone-{}", container.id)))
+}
+
+/// Removes what every container's directory holds by name, which spares looking for it. Whatever
+/// is not there, or not empty, is left to the walk.
+fn remove_usual(dir: &Dir) {
+    // The mark of a volatile overlay; Documentation/filesystems/overlayfs.rst.
+    let dirty = "work/work/incompat/volatile/dirty";
+    for name in [RECORD, STATE, "hosts", "hostname", "resolv.conf", dirty] {
+        let _ = dir.unlink(name);
+    }
+    let inner = ["work/work/incompat/volatile", "work/work/incompat", "work/work"];
+    for name in inner.into_iter().chain(["work", "upper"]) {
+        let _ = dir.rmdir(name);
+    }
 }
 
 /// Finds a container and its state of now.
@@ -130,7 +146,7 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
                 }
             }
             // It is being made, or has just gone.
-            Err(_) if container.dir.stat(super::store::STATE).is_err() => {}
+            Err(_) if container.dir.stat(STATE).is_err() => {}
             Err(error) => {
                 warn(&error);
                 states.push(dead(&container));

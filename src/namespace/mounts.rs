@@ -110,18 +110,22 @@ pub fn mount_pseudo(root: &Dir, own_net: bool, cgroup2: bool) -> Result<()> {
     Ok(())
 }
 
-/// Files and directories that tell too much of the host, or change it: docker's, and some of /sys.
-const MASKED: [&CStr; 17] = [
-    c"/proc/acpi",
-    c"/proc/asound",
+/// Files that tell too much of the host, or change it: docker's.
+const MASKED_FILES: [&CStr; 7] = [
     c"/proc/interrupts",
     c"/proc/kcore",
     c"/proc/keys",
     c"/proc/latency_stats",
     c"/proc/sched_debug",
-    c"/proc/scsi",
     c"/proc/timer_list",
     c"/proc/timer_stats",
+];
+
+/// Directories that do: docker's, and some more of /sys.
+const MASKED_DIRECTORIES: [&CStr; 10] = [
+    c"/proc/acpi",
+    c"/proc/asound",
+    c"/proc/scsi",
     c"/sys/devices/virtual/powercap",
     c"/sys/firmware",
     c"/sys/fs/bpf",
@@ -139,20 +143,27 @@ const READ_ONLY: [&CStr; 5] =
 ///
 /// Anything but a path that this kernel does not have is an error: a mask that is missing is a hole.
 pub fn mask() -> Result<()> {
+    let what = |path: &CStr| format!("hide {}", path.to_string_lossy());
+    for path in MASKED_FILES {
+        match mount::bind(c"/dev/null", path) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(what(path)),
+        }
+    }
     // One empty file system serves all directories: another one for each costs as much as a
-    // whole /dev.
+    // whole /dev. A bind of a file onto a directory, to find out, would cost even more: when it
+    // fails the kernel waits for a grace period of RCU.
     let mut empty: Option<&CStr> = None;
-    for path in MASKED {
-        let what = || format!("hide {}", path.to_string_lossy());
-        match (mount::bind(c"/dev/null", path), empty) {
-            (Ok(()) | Err(Errno::ENOENT), _) => {}
-            (Err(Errno::ENOTDIR), Some(empty)) => mount::bind(empty, path).context(what())?,
-            (Err(Errno::ENOTDIR), None) => {
-                mount::create(c"tmpfs", path, PSEUDO | Attr::READ_ONLY, c"size=0k,nr_inodes=1")
-                    .context(what())?;
-                empty = Some(path);
-            }
-            (Err(errno), _) => return Err(errno).context(what()),
+    for path in MASKED_DIRECTORIES {
+        let attr = PSEUDO | Attr::READ_ONLY;
+        let mounted = match empty {
+            Some(empty) => mount::bind(empty, path),
+            None => mount::create(c"tmpfs", path, attr, c"size=0k,nr_inodes=1"),
+        };
+        match mounted {
+            Ok(()) => empty = empty.or(Some(path)),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(what(path)),
         }
     }
     for path in READ_ONLY {

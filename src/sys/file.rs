@@ -67,7 +67,7 @@ impl Dir {
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let dir = self.duplicate()?;
         let mut entries = Vec::new();
-        let mut buffer = vec![0_u8; 32 << 10];
+        let mut buffer = vec![0_u8; 8 << 10];
         loop {
             // SAFETY: the kernel writes at most the length of the buffer.
             let filled = unsafe {

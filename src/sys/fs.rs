@@ -447,14 +447,19 @@ pub fn read_file(file: OwnedFd, limit: u64) -> Result<Vec<u8>> {
 
 /// Whether an open file lies in a proc file system.
 pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
+    // PROC_SUPER_MAGIC, include/uapi/linux/magic.h.
+    filesystem_kind(file) == 0x9fa0
+}
+
+/// The magic number of the file system that an open file lies in; 0 where it does not say.
+pub fn filesystem_kind(file: BorrowedFd<'_>) -> u64 {
     let mut statfs = std::mem::MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the structure is as large as the kernel's, and zeroes are valid in it.
     let kind = unsafe {
         syscall!(Sysno::fstatfs, file.as_raw_fd(), statfs.as_mut_ptr())
             .map(|_| statfs.assume_init().f_type)
     };
-    // PROC_SUPER_MAGIC, include/uapi/linux/magic.h.
-    kind.is_ok_and(|kind| kind == 0x9fa0)
+    kind.map_or(0, |kind| kind as u64)
 }
 
 /// The number of a device as `Stat::rdev` has it.
