@@ -136,7 +136,10 @@ pub fn beside(setup: &Setup, report: &mut Report, count: usize) {
         });
         let (Some(now), Some(then)) = (find(&all, "rocker"), find(alone, "rocker")) else { return };
         if let Some(limits) = limits {
-            let what = format!("run --rm beside {number}, x beside 1");
+            // What the yardstick says of itself tells the machine's own unrest from rocker's doing.
+            let limit = find(&all, "limit").zip(find(alone, "limit"));
+            let limit = limit.map_or(f64::NAN, |(now, then)| now.median() / then.median());
+            let what = format!("run --rm beside {number}, x beside 1 (limit: {limit:.2})");
             report.goal(what, now.median() / then.median(), "", limits);
         }
     }
