@@ -83,12 +83,10 @@ struct Keeper {
     log: Writer,
     /// When SIGKILL follows the stop signal that this keeper was asked for.
     deadline: Option<Instant>,
-    /// Whether the container has been quiet for a while.
-    settled: bool,
 }
 
 /// How long nothing happens before a keeper makes itself small.
-const SETTLING_MILLISECONDS: i32 = 200;
+const QUIET_MILLISECONDS: i32 = 200;
 
 impl Keeper {
     /// Starts the container; on failure nothing of it is left.
@@ -114,7 +112,6 @@ impl Keeper {
                     signals,
                     log,
                     deadline: None,
-                    settled: false,
                 })
             }
             Err(error) => {
@@ -169,11 +166,9 @@ impl Keeper {
         match io::poll(&mut list, timeout) {
             Err(_) => return true,
             // A container that lasts: what only its start needed goes back to the page cache.
-            Ok(0) if !self.settled => {
-                process::forget_code();
-                drop(list);
-                self.settled = true;
-                return false;
+            // Quiet for a while: it may stay so for days.
+            Ok(0) if self.deadline.is_none() => {
+                let _ = io::poll_at_rest(&mut list);
             }
             Ok(_) => {}
         }
@@ -205,7 +200,7 @@ impl Keeper {
 
     fn timeout(&mut self) -> i32 {
         let Some(deadline) = self.deadline else {
-            return if self.settled { -1 } else { SETTLING_MILLISECONDS };
+            return QUIET_MILLISECONDS;
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

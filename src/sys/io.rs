@@ -110,6 +110,26 @@ pub fn poll(list: &mut [Poll<'_>], milliseconds: i32) -> Result<usize> {
     }
 }
 
+/// Waits as `poll` does, for ever, but first gives back the memory that only running needs: the
+/// program's code and constants, which are read again from its file, and the unused stack.
+///
+/// A process that waits for days need not keep what its start has touched. What is mapped while
+/// it waits is the code around these two calls.
+pub fn poll_at_rest(list: &mut [Poll<'_>]) -> Result<usize> {
+    let mut ranges = [(0_usize, 0_usize); 8];
+    let count = super::process::clean_ranges(&mut ranges);
+    for (start, length) in &ranges[..count] {
+        // SAFETY: clean pages of the program's file, or stack below every live frame: dropping
+        // the first only makes them be read again, and nothing refers to the second.
+        let _ = unsafe { syscall!(Sysno::madvise, *start, *length, libc::MADV_DONTNEED) };
+    }
+    // SAFETY: `Poll` is a transparent `pollfd`; the kernel writes within the list.
+    match unsafe { syscall!(Sysno::poll, list.as_mut_ptr(), list.len(), -1_i32) } {
+        Err(Errno::EINTR) => Ok(0),
+        other => other,
+    }
+}
+
 /// Two connected sockets that keep the borders of messages.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0_i32; 2];

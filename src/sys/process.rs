@@ -371,19 +371,34 @@ pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
     (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
 }
 
-/// Gives the pages of the program's code back to the page cache; they are read again on use.
-///
-/// A process that waits for days need not keep what only its start needed.
-pub fn forget_code() {
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static etext: u8;
+/// Finds the memory of this process that can be given back while it waits: segments of the
+/// program that are never written, and what lies well below the stack pointer. Gives how many
+/// pairs of start and length it found.
+pub(super) fn clean_ranges(ranges: &mut [(usize, usize); 8]) -> usize {
+    const PAGE: usize = 4096;
+    // SAFETY: the kernel put the address and the number of the program headers there.
+    let headers = unsafe {
+        let (first, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
+        if first == 0 {
+            return 0;
+        }
+        std::slice::from_raw_parts(first as *const libc::Elf64_Phdr, count as usize)
+    };
+    // The headers are the first thing in the file, right behind its own header of 64 bytes.
+    let base = headers.as_ptr().addr() - size_of::<libc::Elf64_Ehdr>();
+    let mut found = 0;
+    for header in headers {
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 && found < 6 {
+            let start = (base + header.p_vaddr as usize).next_multiple_of(PAGE);
+            let end = (base + (header.p_vaddr + header.p_memsz) as usize) & !(PAGE - 1);
+            if end > start {
+                ranges[found] = (start, end - start);
+                found += 1;
+            }
+        }
     }
-    let start = (&raw const __executable_start).addr() & !4095;
-    let end = (&raw const etext).addr() & !4095;
-    if end > start {
-        // SAFETY: the range holds clean pages of the program file, private and never written
-        // (relocations lie behind etext): dropping them only makes them be read again.
-        let _ = unsafe { syscall!(Sysno::madvise, start, end - start, libc::MADV_DONTNEED) };
-    }
+    // Four pages are more than this function's caller and the red zone below it need.
+    let here = (&raw const found).addr() & !(PAGE - 1);
+    ranges[found] = (here - 32 * PAGE, 28 * PAGE);
+    found + 1
 }
