@@ -5,6 +5,7 @@
 mod archives;
 mod bad_input;
 mod cli;
+mod docs;
 mod harness;
 mod harness_census;
 mod harness_pty;
