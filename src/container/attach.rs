@@ -7,8 +7,9 @@ use super::record::Status;
 use super::relay::{self, Left, Relay};
 use super::state::{SOCKET, current};
 use super::store::{Container, Engine, no_such_container};
-use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, io, process};
+use crate::error::{Context, Result};
+use crate::runtime::state as processes;
+use crate::sys::{io, process};
 use std::os::fd::{AsFd, OwnedFd};
 
 fn connect(container: &Container, output: bool) -> Result<OwnedFd> {
@@ -46,31 +47,31 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
 /// Waits until a container does not run, and gives its exit code.
 pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
     let container = engine.resolve(name)?;
-    let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
-    if state.status != Status::Running {
-        return Ok(state.exit_code);
-    }
-    match connect(&container, false) {
-        Ok(socket) => hear_end(&socket),
-        // It has ended between the look and the call.
-        Err(error) if matches!(error.errno, Some(Errno::ECONNREFUSED | Errno::ENOENT)) => {
-            match current(engine, &container)? {
-                Some(state) => Ok(state.exit_code),
-                None => Err(no_such_container(name)),
+    loop {
+        let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
+        if state.status != Status::Running {
+            return Ok(state.exit_code);
+        }
+        if let Some(code) = connect(&container, false).ok().and_then(|socket| hear_end(&socket)) {
+            return Ok(code);
+        }
+        // The keeper answers no more: it is writing down the end, or has been killed.
+        for (pid, started) in [(state.keeper, state.keeper_start), (state.pid, state.pid_start)] {
+            if let Some(pidfd) = processes::open(pid, started)? {
+                io::poll(&mut [io::Poll::readable(pidfd.as_fd())], -1)
+                    .context("wait for the end")?;
             }
         }
-        Err(error) => Err(error),
     }
 }
 
-fn hear_end(socket: &OwnedFd) -> Result<u8> {
+/// Hears the exit code from the keeper; `None` when it ends without telling.
+fn hear_end(socket: &OwnedFd) -> Option<u8> {
     let mut buffer = vec![0; CHUNK + 1];
     loop {
-        let (length, _) = io::receive(socket.as_fd(), &mut buffer).context("hear the keeper")?;
-        match FromKeeper::decode(&buffer[..length]) {
-            Some(FromKeeper::Exited(code)) => return Ok(code),
-            Some(_) => {}
-            None => return Err(Error::new("the keeper of the container has gone")),
+        let (length, _) = io::receive(socket.as_fd(), &mut buffer).ok()?;
+        if let FromKeeper::Exited(code) = FromKeeper::decode(&buffer[..length])? {
+            return Some(code);
         }
     }
 }

@@ -54,7 +54,6 @@ pub struct ExecOptions {
     pub env: Vec<String>,
     pub user: Option<String>,
     pub workdir: Option<String>,
-    pub detach_keys: Option<String>,
     pub words: Vec<String>,
 }
 

@@ -26,13 +26,23 @@ pub struct Start<'a> {
 
 /// Becomes the container's first program, or reports why not.
 pub fn main(start: Start<'_>) -> ! {
-    let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
-    let Err(error) = become_container(start);
-    program::give_up(socket.as_fd(), &error)
+    let Start { spec, tasks, stdio, socket } = start;
+    let mut socket = Some(socket);
+    let Err(error) = become_container(spec, tasks, stdio, &mut socket);
+    match &socket {
+        Some(socket) => program::give_up(socket.as_fd(), &error),
+        // The program was started, and its report has been given.
+        None => process::exit_now(error.code),
+    }
 }
 
-fn become_container(start: Start<'_>) -> Result<Infallible> {
-    let Start { spec, tasks, stdio, socket } = start;
+fn become_container(
+    spec: &Spec,
+    tasks: &[OwnedFd],
+    stdio: Stdio,
+    report: &mut Option<OwnedFd>,
+) -> Result<Infallible> {
+    let Some(socket) = report else { return Err(Error::new("there is nobody to report to")) };
     process::set_not_dumpable().context("protect the new process")?;
     Entry::join(tasks)?;
     // After the join, so that the namespace begins at the container's own group.
@@ -41,14 +51,14 @@ fn become_container(start: Start<'_>) -> Result<Infallible> {
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(errno) => return Err(errno).context("make the cgroup namespace"),
     }
-    let streams = set_up(spec, stdio, &socket)?;
+    let streams = set_up(spec, stdio, socket)?;
     let prepared = program::prepare(&spec.program)?;
     if !report::wait_for_start(socket.as_fd()) {
         return Err(Error::new("the keeper is gone"));
     }
     program::give_up_rights(&prepared, &streams)?;
     match spec.init {
-        true => reaper::run(&prepared, streams, socket),
+        true => reaper::run(&prepared, streams, report),
         false => program::execute(&prepared, &streams, Tie::Tied),
     }
 }

@@ -9,17 +9,23 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts the program as a child and serves it until it ends; then this process ends as it did.
-pub fn run(prepared: &Prepared, streams: Streams, socket: OwnedFd) -> Result<Infallible> {
+///
+/// The program's copy of the `socket` closes when it is executed; ours must not stay open longer.
+pub fn run(
+    prepared: &Prepared,
+    streams: Streams,
+    socket: &mut Option<OwnedFd>,
+) -> Result<Infallible> {
     // Blocked before the clone, so that no end of a child is missed.
     let watched = io::SignalSet::FORWARDABLE;
     io::block_signals(watched).context("block the signals")?;
     let signals = io::signal_fd(watched).context("watch the signals")?;
     process::setsid().context("start a session")?;
-    let context = (prepared, &streams, &socket);
+    let context = (prepared, &streams, socket.as_ref());
     let child = process::clone_into(Namespaces::default(), None, context, become_program)
         .context("start the program")?;
     // The program's copies remain: when those close, their readers see the end.
-    drop((streams, socket));
+    drop((streams, socket.take()));
     for number in 0..3 {
         process::close_standard(number);
     }
@@ -43,7 +49,10 @@ pub fn run(prepared: &Prepared, streams: Streams, socket: OwnedFd) -> Result<Inf
     }
 }
 
-fn become_program((prepared, streams, socket): (&Prepared, &Streams, &OwnedFd)) -> ! {
+fn become_program((prepared, streams, socket): (&Prepared, &Streams, Option<&OwnedFd>)) -> ! {
     let Err(error) = program::execute(prepared, streams, Tie::Tied);
-    program::give_up(socket.as_fd(), &error)
+    match socket {
+        Some(socket) => program::give_up(socket.as_fd(), &error),
+        None => process::exit_now(error.code),
+    }
 }

@@ -28,12 +28,13 @@ fn a_thousand_runs_leave_nothing_and_get_no_slower() {
         walls.push(start.elapsed());
     }
     nothing_left(&rocker, &before);
-    let median = |part: &[Duration]| {
+    // What else the machine does makes runs slower, never faster: the lower quartile is ours.
+    let quartile = |part: &[Duration]| {
         let mut part = part.to_vec();
         part.sort_unstable();
-        part[part.len() / 2].as_secs_f64() * 1e3
+        part[part.len() / 4].as_secs_f64() * 1e3
     };
-    let (first, last) = (median(&walls[..100]), median(&walls[900..]));
+    let (first, last) = (quartile(&walls[..100]), quartile(&walls[900..]));
     assert!(last <= first * 1.25, "the first hundred took {first:.2} ms each, the last {last:.2}");
 }
 

@@ -184,3 +184,17 @@ fn where_no_overlay_is_possible_the_image_is_copied() {
         all/root/containers:\n\nall/root/tmp:\n";
     assert_eq!((text.as_ref(), output.status.code()), (wanted, Some(0)), "{output:?}");
 }
+
+#[test]
+fn a_first_process_of_ours_starts_reaps_and_ends_with_the_program() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let args = ["run", "-d", "--init", "--name", "web", "--image", "busybox", "sh", "-c"];
+    let script = "trap 'exit 9' TERM; (sleep 0.1 &); while :; do sleep 0.1; done";
+    rocker.ok(&[&args[..], &[script]].concat());
+    let zombies = || rocker.ok(&["exec", "web", "ps", "-o", "stat"]).contains('Z');
+    assert!(wait_until(PATIENCE, || !zombies()));
+    rocker.ok(&["stop", "web"]);
+    assert_eq!(rocker.inspect("web", "{{.State.ExitCode}}"), "9");
+    let missing = run(&rocker, &["--init"], &["nosuch"]);
+    assert_eq!(missing.code, 127, "{missing:?}");
+}

@@ -58,11 +58,6 @@ Exit codes:
             about: "Working directory inside",
             set: |o, value| value.set(&mut o.exec.workdir),
         },
-        Flag {
-            spec: "--detach-keys KEYS",
-            about: "Keys that leave the command running (default ctrl-p,ctrl-q)",
-            set: |o, value| value.set(&mut o.exec.detach_keys),
-        },
     ],
     word: |o, word| {
         match o.container {

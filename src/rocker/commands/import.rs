@@ -19,7 +19,7 @@ pub static COMMAND: Command<Options> = Command {
     name: "import",
     aliases: "image import",
     words: "FILE IMAGE",
-    about: "Make an image of a root file system in a tar archive, plain or gzip.",
+    about: "Make an image of a root file system in a tar archive, plain, gzip or bzip2.",
     more: "\
 FILE may be - for stdin. IMAGE is NAME[:TAG], the tag is latest when it is left out.
 

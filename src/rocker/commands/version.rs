@@ -32,7 +32,7 @@ pub static COMMAND: Command<Options> = Command {
             ("Version", env!("CARGO_PKG_VERSION").to_string()),
             ("Target", format!("{}-linux-{LIBC}", std::env::consts::ARCH)),
             ("Commit", COMMIT.unwrap_or_default().to_string()),
-            ("Features", "cgroup v1 and v2, overlay and copy, tar and gzip".to_string()),
+            ("Features", "cgroup v1 and v2, overlay and copy, tar, gzip and bzip2".to_string()),
         ];
         let text = match list::format(options.format.as_deref())? {
             None => {
