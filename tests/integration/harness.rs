@@ -45,7 +45,8 @@ impl Rocker {
     /// A rocker without images, or nothing where it cannot run.
     pub fn as_root() -> Option<Self> {
         let binary = binary()?;
-        Some(Self::new(binary, Turn::Shared { _guard: read_lock() }))
+        let turn = Turn::Shared { _guard: read_lock() };
+        Some(Self::new(binary, turn, &std::env::temp_dir()))
     }
 
     /// The same with the base image imported as `busybox`.
@@ -59,17 +60,29 @@ impl Rocker {
     pub fn alone_with_busybox() -> Option<Self> {
         let binary = binary()?;
         let guard = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let rocker = Self::new(binary, Turn::Alone { _guard: guard });
+        let rocker = Self::new(binary, Turn::Alone { _guard: guard }, &std::env::temp_dir());
         rocker.busybox();
         Some(rocker)
     }
 
-    fn new(binary: PathBuf, turn: Turn) -> Self {
+    /// The same with its state in memory: for measuring rocker and not a file system. An ext4
+    /// without a journal steps over every inode that was freed in the last minutes.
+    pub fn alone_in_memory() -> Option<Self> {
+        let binary = binary()?;
+        let guard = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+        let rocker = Self::new(binary, Turn::Alone { _guard: guard }, &parent);
+        rocker.busybox();
+        Some(rocker)
+    }
+
+    fn new(binary: PathBuf, turn: Turn, parent: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         static SWEEP: Once = Once::new();
         SWEEP.call_once(|| remove_leftovers(&binary));
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let base = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
+        let base = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir_all(base.join("files")).unwrap();
         Self { binary, base, _turn: turn }
     }
@@ -384,12 +397,13 @@ fn read_lock() -> RwLockReadGuard<'static, ()> {
 
 /// Removes what test runs left that were killed: their process is not there any more.
 fn remove_leftovers(binary: &Path) {
-    let directory = std::env::temp_dir();
-    for name in names(&directory) {
-        let rest = name.strip_prefix(PREFIX).unwrap_or_default();
-        let pid = rest.split('-').next().unwrap_or_default();
-        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
-            clear(binary, &directory.join(&name));
+    for directory in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
+        for name in names(&directory) {
+            let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+            let pid = rest.split('-').next().unwrap_or_default();
+            if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+                clear(binary, &directory.join(&name));
+            }
         }
     }
 }
