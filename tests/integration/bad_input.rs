@@ -322,3 +322,13 @@ fn a_file_in_the_place_of_a_directory_is_no_reason_to_panic() {
     assert!(!output.stderr.contains("panicked"), "{output:?}");
     one_line(&output.stderr);
 }
+
+#[test]
+fn a_container_that_fails_early_says_why_each_time() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    // The first process gives up before it reads the word to start, which waits for it.
+    for _ in 0..20 {
+        let args = ["run", "--rm", "--user", "ghost", "--image", "busybox", "true"];
+        refused(&rocker, &args, 125, &["no user \"ghost\""]);
+    }
+}
