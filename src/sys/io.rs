@@ -239,12 +239,20 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control.0.len() as _;
     let flags = libc::MSG_CMSG_CLOEXEC;
+    let message = &raw mut message;
     // SAFETY: the kernel writes within the buffer and the control area.
-    let length =
-        retry(|| unsafe { syscall!(Sysno::recvmsg, socket.as_raw_fd(), &raw mut message, flags) })?;
+    let receive =
+        || retry(|| unsafe { syscall!(Sysno::recvmsg, socket.as_raw_fd(), message, flags) });
+    let length = match receive() {
+        // Said once where the other end went without reading all that we sent, and before the
+        // messages that it had sent: those come next. Source: net/unix/af_unix.c,
+        // unix_release_sock.
+        Err(Errno::ECONNRESET) => receive()?,
+        other => other?,
+    };
     // SAFETY: the kernel filled in the control area and its length.
     let file = unsafe {
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        let header = libc::CMSG_FIRSTHDR(message);
         let rights = !header.is_null()
             && (*header).cmsg_level == libc::SOL_SOCKET
             && (*header).cmsg_type == libc::SCM_RIGHTS;
@@ -329,5 +337,23 @@ pub fn next_signal(file: BorrowedFd<'_>) -> Option<u32> {
             Some(u32::from_le_bytes([info[0], info[1], info[2], info[3]]))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_last_words_of_an_end_that_did_not_listen_are_heard() {
+        let (near, far) = socket_pair().unwrap();
+        send(near.as_fd(), b"start", None).unwrap();
+        send(far.as_fd(), b"why", None).unwrap();
+        drop(far);
+        let mut buffer = [0; 8];
+        assert_eq!(receive(near.as_fd(), &mut buffer).unwrap().0, 3);
+        assert_eq!(&buffer[..3], b"why");
+        assert_eq!(receive(near.as_fd(), &mut buffer).unwrap().0, 0);
     }
 }
