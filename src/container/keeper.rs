@@ -13,6 +13,7 @@ use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
 use crate::runtime::{self, Process, Stdio};
+use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{io, process, tty};
 use std::os::fd::{AsFd, OwnedFd};
@@ -79,6 +80,8 @@ struct Keeper {
     streams: Streams,
     clients: Vec<Client>,
     listener: Option<OwnedFd>,
+    /// Held for as long as this process lives: others see at once that it does.
+    _alive: Option<Dir>,
     signals: OwnedFd,
     log: Writer,
     /// When SIGKILL follows the stop signal that this keeper was asked for.
@@ -98,6 +101,7 @@ impl Keeper {
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         match bring_up(&engine, &container, &mut record, &mut state, size) {
             Ok(Running { process, group, streams, log, listener }) => {
+                let alive = state::hold_alive(&container);
                 container.unlock();
                 Ok(Self {
                     engine,
@@ -109,6 +113,7 @@ impl Keeper {
                     streams,
                     clients: Vec::new(),
                     listener,
+                    _alive: alive,
                     signals,
                     log,
                     deadline: None,

@@ -91,6 +91,11 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether a container that is stored so has processes, if it is true.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+
     /// The word that is shown and stored.
     pub fn word(self) -> &'static str {
         match self {

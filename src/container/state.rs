@@ -6,8 +6,10 @@ use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
 use crate::runtime::state as process;
-use crate::sys::fs::Dir;
+use crate::sys::Errno;
+use crate::sys::fs::{self, Dir, Lock};
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The code of a container whose end nobody saw, as with docker.
@@ -32,11 +34,26 @@ pub fn is_running(state: &State, boot: &str) -> bool {
     state.boot_id == boot && process::is_running(state.pid, state.pid_start)
 }
 
+/// The directory whose lock a keeper holds.
+const ALIVE: &str = "upper";
+
+/// Takes the lock that shows others that the container's keeper lives. Without it they look
+/// at its process, which takes longer. After the clone: only the keeper may have it.
+pub fn hold_alive(container: &Container) -> Option<Dir> {
+    let dir = container.dir.dir(ALIVE).ok()?;
+    fs::lock(dir.as_fd(), Lock::Exclusive).ok()?;
+    Some(dir)
+}
+
+/// Whether a keeper holds the lock of the container in this directory.
+fn is_held(parent: &Dir, id: &str) -> bool {
+    let dir = parent.dir(format!("{id}/{ALIVE}"));
+    dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryExclusive) == Err(Errno::EWOULDBLOCK))
+}
+
 /// The stored state, made true: what stopped unseen is shown as exited.
 fn derive(mut state: State, boot: &str) -> (State, bool) {
-    let stored_alive =
-        matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
-    if !stored_alive || is_alive(&state, boot) {
+    if !state.status.is_alive() || is_alive(&state, boot) {
         return (state, false);
     }
     state.status = if state.stopping { Status::Stopped } else { Status::Exited };
@@ -134,27 +151,46 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
     engine.link_names(&engine.run_dir()?)?;
     let boot = boot_id()?;
     let mut states = Vec::new();
-    for id in engine.ids()? {
-        let Some(container) = engine.open_id(&id)? else { continue };
-        match container.stored_state() {
-            Ok(stored) => {
-                let (state, unseen) = derive(stored, &boot);
-                if unseen {
-                    states.extend(current(engine, &container)?);
-                } else {
+    for (parent, ephemeral) in engine.parents()? {
+        for id in engine.ids_in(&parent)? {
+            // Most of the time one look at the state and one at the keeper's lock will do.
+            let container = match read_state(&parent, &id) {
+                Some(state) if !state.status.is_alive() || is_held(&parent, &id) => {
                     states.push(state);
+                    continue;
                 }
-            }
-            // It is being made, or has just gone.
-            Err(_) if container.dir.stat(STATE).is_err() => {}
-            Err(error) => {
-                warn(&error);
-                states.push(dead(&container));
+                _ => match parent.dir(&id) {
+                    Ok(dir) => Container { id, dir, ephemeral },
+                    // It has just gone.
+                    Err(_) => continue,
+                },
+            };
+            match container.stored_state() {
+                Ok(stored) => {
+                    let (state, unseen) = derive(stored, &boot);
+                    match unseen {
+                        true => states.extend(current(engine, &container)?),
+                        false => states.push(state),
+                    }
+                }
+                // It is being made, or has just gone.
+                Err(_) if container.dir.stat(STATE).is_err() => {}
+                Err(error) => {
+                    warn(&error);
+                    states.push(dead(&container));
+                }
             }
         }
     }
     states.sort_by(|a, b| (b.created, &a.id).cmp(&(a.created, &b.id)));
     Ok(states)
+}
+
+/// The stored state of a container, where it can be read and is its own.
+fn read_state(parent: &Dir, id: &str) -> Option<State> {
+    let bytes = parent.read(format!("{id}/{STATE}"), super::store::LIMIT).ok()?;
+    let state: State = miniserde::json::from_str(std::str::from_utf8(&bytes).ok()?).ok()?;
+    (state.id == id).then_some(state)
 }
 
 /// What can be said of a container whose state cannot be read.

@@ -21,7 +21,7 @@ pub const STATE: &str = "config.json";
 /// Tells in which boot the links below RUN were made.
 const LINKED: &str = ".boot";
 /// The largest state file that is believed.
-const LIMIT: u64 = 1 << 20;
+pub const LIMIT: u64 = 1 << 20;
 
 /// Everything that commands work on.
 #[derive(Debug)]
@@ -128,17 +128,28 @@ impl Engine {
     /// The ids of all containers, in no order.
     pub fn ids(&self) -> Result<Vec<String>> {
         let mut ids = Vec::new();
-        for parent in [CONTAINERS, TMP] {
-            match self.images.directory().dir(parent) {
-                Err(Errno::ENOENT) => {}
-                dir => {
-                    let names = dir.and_then(|dir| dir.names());
-                    let names = names.context(format_args!("list {parent}"))?;
-                    ids.extend(names.iter().filter_map(|name| id_of(name)));
-                }
-            }
+        for (parent, _) in self.parents()? {
+            ids.extend(self.ids_in(&parent)?);
         }
         Ok(ids)
+    }
+
+    /// The directories that hold containers, and whether those remove themselves.
+    pub fn parents(&self) -> Result<Vec<(Dir, bool)>> {
+        let mut parents = Vec::new();
+        for (name, ephemeral) in [(CONTAINERS, false), (TMP, true)] {
+            match self.images.directory().dir(name) {
+                Err(Errno::ENOENT) => {}
+                dir => parents.push((dir.context(format_args!("open {name}"))?, ephemeral)),
+            }
+        }
+        Ok(parents)
+    }
+
+    /// The ids of the containers in one of those directories.
+    pub fn ids_in(&self, parent: &Dir) -> Result<Vec<String>> {
+        let names = parent.names().context("list the containers")?;
+        Ok(names.iter().filter_map(|name| id_of(name)).collect())
     }
 
     /// Finds a container by id, name, or the beginning of one id.

@@ -217,7 +217,7 @@ impl Dir {
         let file = openat(self.raw(), name.as_ref(), flags, 0)?;
         let stat = stat(file.as_fd())?;
         match stat.kind {
-            Kind::File => read_all(file, stat.size, limit),
+            Kind::File => read_regular(&file, stat.size, limit),
             Kind::Directory => Err(Errno::EISDIR),
             _ => Err(Errno::EINVAL),
         }
@@ -423,6 +423,21 @@ impl Dir {
         // SAFETY: no memory is passed.
         unsafe { syscall!(Sysno::syncfs, self.raw()) }?;
         Ok(())
+    }
+}
+
+/// Reads a regular file of `size` bytes. A read that comes back short was the last one.
+fn read_regular(file: &OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>> {
+    if size > limit {
+        return Err(Errno::EFBIG);
+    }
+    // One byte more, so that a file that grew meanwhile is noticed.
+    let mut content = vec![0; size as usize + 1];
+    let length = super::io::read(file.as_fd(), &mut content)?;
+    content.truncate(length);
+    match length as u64 > size {
+        true => Err(Errno::EAGAIN),
+        false => Ok(content),
     }
 }
 
