@@ -388,29 +388,7 @@ impl Dir {
 
     /// The names in this directory, `.` and `..` left out, in no order.
     pub fn names(&self) -> Result<Vec<OsString>> {
-        let dir = self.duplicate()?;
-        let mut names = Vec::new();
-        let mut buffer = vec![0_u8; 8 << 10];
-        loop {
-            // SAFETY: the kernel writes at most the length of the buffer.
-            let filled = unsafe {
-                syscall!(Sysno::getdents64, dir.raw(), buffer.as_mut_ptr(), buffer.len())
-            }?;
-            if filled == 0 {
-                return Ok(names);
-            }
-            let mut rest = &buffer[..filled];
-            // struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name with NUL.
-            while rest.len() > 19 {
-                let length = usize::from(u16::from_le_bytes([rest[16], rest[17]]));
-                let Some(record) = rest.get(19..length) else { return Err(Errno::EIO) };
-                let name = record.split(|byte| *byte == 0).next().unwrap_or_default();
-                if name != b"." && name != b".." {
-                    names.push(OsString::from_vec(name.to_vec()));
-                }
-                rest = &rest[length..];
-            }
-        }
+        Ok(self.entries()?.into_iter().map(|entry| entry.name).collect())
     }
 
     /// Brings the entries of this directory to the disk.
