@@ -190,8 +190,11 @@ impl Engine {
             return Ok(());
         }
         fs::lock(run.as_fd(), Lock::Exclusive).context("lock the names")?;
-        for id in self.ids()? {
-            let Some(container) = self.open_id(&id)? else { continue };
+        // What lies in `tmp` is linked by its maker, or did not survive the boot before.
+        let containers = self.containers()?;
+        for id in self.ids_in(&containers)? {
+            let Ok(dir) = containers.dir(&id) else { continue };
+            let container = Container { id, dir, ephemeral: false };
             let Ok(record) = container.record() else { continue };
             if is_name(&record.name) {
                 self.put_link(run, &record.name, &container)?;
@@ -205,6 +208,7 @@ impl Engine {
         let what = || format!("link {}/{name}", self.run_path.display());
         let path = self.path(&container.id, container.ephemeral);
         match run.symlink(&path, name) {
+            Err(Errno::EEXIST) if run.readlink(name).is_ok_and(|there| there == *path) => Ok(()),
             Err(Errno::EEXIST) => {
                 run.unlink(name).context(what())?;
                 run.symlink(&path, name).context(what())
