@@ -4,6 +4,7 @@
 //! passes; with `ROCKER_TEST_STRICT` it fails.
 
 use crate::harness_census::Census;
+use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -21,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Rocker {
     binary: PathBuf,
     base: PathBuf,
+    /// The network that its containers see as the host's.
+    pub host: Host,
     _turn: Turn,
 }
 
@@ -84,7 +87,7 @@ impl Rocker {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let base = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir_all(base.join("files")).unwrap();
-        Self { binary, base, _turn: turn }
+        Self { binary, base, host: Host::new(), _turn: turn }
     }
 
     /// Imports the base image as `busybox:latest`.
@@ -124,8 +127,9 @@ impl Rocker {
         command
     }
 
-    /// Gives a command the state directories of this rocker.
+    /// Gives a command the state directories and the network of this rocker.
     pub fn prepare(&self, command: &mut Command) {
+        self.host.enter(command);
         command
             .env("ROCKER_ROOT", self.root())
             .env("ROCKER_RUN_ROOT", self.run_root())
@@ -133,6 +137,23 @@ impl Rocker {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+    }
+
+    /// Runs a command of the machine on the host's network; it must succeed. Gives its output.
+    #[track_caller]
+    pub fn on_host(&self, words: &[&str]) -> String {
+        let output = self.try_on_host(words);
+        assert_eq!(output.code, 0, "{words:?} said {output:?}");
+        output.stdout
+    }
+
+    /// Runs a command of the machine on the host's network.
+    #[track_caller]
+    pub fn try_on_host(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        self.prepare(&mut command);
+        finish(command, b"", PATIENCE)
     }
 
     /// Runs `rocker ARGS` to its end.
@@ -218,7 +239,7 @@ impl Rocker {
 
 impl Drop for Rocker {
     fn drop(&mut self) {
-        clear(&self.binary, &self.base);
+        clear(&self.binary, &self.base, Some(&self.host));
     }
 }
 
@@ -402,18 +423,19 @@ fn remove_leftovers(binary: &Path) {
             let rest = name.strip_prefix(PREFIX).unwrap_or_default();
             let pid = rest.split('-').next().unwrap_or_default();
             if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
-                clear(binary, &directory.join(&name));
+                clear(binary, &directory.join(&name), None);
             }
         }
     }
 }
 
 /// Removes the containers that have their state below `base`, then everything there.
-fn clear(binary: &Path, base: &Path) {
+fn clear(binary: &Path, base: &Path, host: Option<&Host>) {
     let rocker = |args: &[&OsStr]| {
         let mut command = Command::new(binary);
         command.args(args).env("ROCKER_ROOT", base.join("root"));
         command.env("ROCKER_RUN_ROOT", base.join("run")).stdin(Stdio::null());
+        host.inspect(|host| host.enter(&mut command));
         command.output().map(|output| output.stdout).unwrap_or_default()
     };
     let listed = rocker(&["ps".as_ref(), "-a".as_ref(), "-q".as_ref()]);

@@ -44,7 +44,7 @@ impl Census {
             walk(&directory, &mut files);
         }
         // Rocker's own directories stand from their first use on, empty or not.
-        for name in ["images", "images/.ids", "layers", "containers", "tmp"] {
+        for name in ["images", "images/.ids", "layers", "containers", "tmp", "networks"] {
             files.remove(&rocker.root().join(name));
         }
         files.remove(&rocker.run_root().join(".boot"));
@@ -52,10 +52,17 @@ impl Census {
             mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
             cgroups,
             processes: processes().filter_map(|pid| describe(pid, rocker.binary())).collect(),
-            links: names(Path::new("/sys/class/net")).collect(),
+            links: links(rocker),
             files,
         }
     }
+}
+
+/// The interfaces of the host. The default bridge stays from its first use on.
+fn links(rocker: &Rocker) -> BTreeSet<String> {
+    let table = rocker.on_host(&["cat", "/proc/net/dev"]);
+    let names = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    names.filter(|name| *name != "rocker0").map(str::to_string).collect()
 }
 
 /// All directories below one that is called `rocker`, in any hierarchy.

@@ -8,6 +8,7 @@ mod cli;
 mod docs;
 mod harness;
 mod harness_census;
+mod harness_net;
 mod harness_pty;
 mod image;
 mod isolation;
