@@ -120,9 +120,10 @@ impl Group {
         self.places.iter().map(|place| place.path.clone()).collect()
     }
 
-    /// Whether every directory is one of cgroup2, as on a host that has nothing else.
+    /// Whether there are directories, and every one is of cgroup2, as on a host that has nothing
+    /// else. Without any the container would see the groups of the host.
     pub fn is_unified(&self) -> bool {
-        self.places.iter().all(|place| place.version == Version::V2)
+        !self.places.is_empty() && self.places.iter().all(|place| place.version == Version::V2)
     }
 
     /// What a new process needs to get in.

@@ -1,8 +1,9 @@
 //! Which hierarchies are mounted on this host, and which controllers each has.
 
 use crate::error::{Context, Result};
-use crate::sys::control;
 use crate::sys::fs::{self, Dir};
+use crate::sys::proc::unescape;
+use crate::sys::{control, proc};
 use std::os::fd::AsFd;
 
 /// A controller that rocker can set a limit with.
@@ -64,10 +65,10 @@ const MOUNTINFO_LIMIT: u64 = 16 << 20;
 impl Host {
     /// Looks at this process's mounts and groups. A host without any is no error.
     pub fn read() -> Result<Self> {
-        let Ok(proc) = Dir::open("/proc/self") else { return Ok(Self::default()) };
-        let mounts = proc.read_special("mountinfo", MOUNTINFO_LIMIT).context("read mountinfo")?;
+        let Ok(own) = proc::dir("self") else { return Ok(Self::default()) };
+        let mounts = own.read_special("mountinfo", MOUNTINFO_LIMIT).context("read mountinfo")?;
         // A kernel without cgroups has no such file.
-        let own = control::read(&proc, "cgroup").unwrap_or_default();
+        let own = control::read(&own, "cgroup").unwrap_or_default();
         let mut host = Self::parse(&String::from_utf8_lossy(&mounts), &own);
         for hierarchy in &mut host.hierarchies {
             if hierarchy.version == Version::V2 {
@@ -186,26 +187,6 @@ fn own_group(text: &str, version: Version, controller: Option<Controller>) -> Op
     Some(line.unwrap_or("/").to_owned())
 }
 
-/// Undoes mountinfo's octal escapes of blank, tab, newline and backslash.
-fn unescape(field: &str) -> String {
-    let mut parts = field.split('\\');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                text.push(char::from(code));
-                text.push_str(&part[3..]);
-            }
-            None => {
-                text.push('\\');
-                text.push_str(part);
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,11 +222,5 @@ mod tests {
         assert_eq!(host.find(Controller::Pids).unwrap().own, "/y");
         let host = Host::parse(line, "8:pids:/elsewhere\n");
         assert_eq!(host.find(Controller::Pids).unwrap().own, "/");
-    }
-
-    #[test]
-    fn escapes_in_mount_points_are_undone() {
-        assert_eq!(unescape(r"/mnt/a\040b\134c"), r"/mnt/a b\c");
-        assert_eq!(unescape(r"/odd\9"), r"/odd\9");
     }
 }

@@ -58,10 +58,7 @@ impl Engine {
         let what = || format!("open {}", self.run_path.display());
         match Dir::open(&self.run_path) {
             Err(Errno::ENOENT) => {
-                use std::os::unix::fs::DirBuilderExt;
-                let mut builder = std::fs::DirBuilder::new();
-                let made = builder.recursive(true).mode(0o700).create(&self.run_path);
-                made.map_err(fs::errno).context(what())?;
+                file::make_path(&self.run_path, 0o700).context(what())?;
                 Dir::open(&self.run_path).context(what())
             }
             other => other.context(what()),
@@ -384,7 +381,7 @@ pub fn random_id() -> Result<String> {
 
 /// What the kernel calls this boot; another one makes every stored process a thing of the past.
 pub fn boot_id() -> Result<String> {
-    let text = crate::sys::control::read_path("/proc/sys/kernel/random/boot_id");
+    let text = crate::sys::proc::read("sys/kernel/random/boot_id");
     let text = text.context("read the boot id")?;
     Ok(text.trim().to_owned())
 }

@@ -279,15 +279,8 @@ pub(super) fn id_prefix(name: &str) -> Option<&str> {
 }
 
 fn make_root(root: &Path) -> Result<Dir> {
-    use std::os::unix::fs::DirBuilderExt;
     let what = || format!("make {}", root.display());
-    if let Some(parent) = root.parent() {
-        std::fs::create_dir_all(parent).map_err(fs::errno).context(what())?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(root).map_err(fs::errno) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno).context(what()),
-    }
+    file::make_path(root, 0o700).context(what())?;
     if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Dir::open(parent).and_then(|parent| parent.sync()).context(what())?;
     }

@@ -8,3 +8,4 @@ pub mod dev;
 pub mod mounts;
 pub mod net;
 pub mod root;
+mod seal;

@@ -29,7 +29,11 @@ pub enum RootKind {
 /// Cuts the mounts of this namespace off from the host's: nothing that is mounted from here on
 /// spreads, and pivot_root refuses a new root on a shared mount (EINVAL).
 pub fn cut_off() -> Result<()> {
-    mount::make_private().context("make the mounts private")
+    match mount::make_private() {
+        // A chroot into a directory that is no mount.
+        Err(Errno::EINVAL) => super::seal::cut_off_in_chroot(),
+        other => other.context("make the mounts private"),
+    }
 }
 
 /// Mounts the root of the container and makes it the working directory.
@@ -51,10 +55,24 @@ pub fn mount_root(root: &Root) -> Result<()> {
 }
 
 /// Makes the working directory, which is a mount, the root, and lets go of the host's mounts.
-pub fn enter_root() -> Result<()> {
-    mount::pivot_root_here().context("pivot_root")?;
+/// What is there then is the only mount of the namespace but for its bottom. Gives the root.
+pub fn enter_root() -> Result<Dir> {
+    let open = || Dir::open("/").context("open the new root");
+    match mount::pivot_root_here() {
+        Err(Errno::EINVAL) => {
+            super::seal::enter_root()?;
+            return open();
+        }
+        other => other.context("pivot_root")?,
+    }
     mount::detach(c".").context("detach the old root")?;
-    process::chdir(c"/").context("enter the new root")
+    let root = open()?;
+    // Needed below, and here as a directory that is not the root.
+    require_directory(&root, "proc")?;
+    if !super::seal::is_at_bottom()? {
+        super::seal::enter_root()?;
+    }
+    Ok(root)
 }
 
 /// Checks that a directory at the top of the image is one, and makes it where it is missing.

@@ -9,7 +9,6 @@ use super::spec::{Spec, Stdio};
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
 use crate::namespace::{dev, mounts, net, root};
-use crate::sys::fs::Dir;
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, process};
 use std::convert::Infallible;
@@ -75,8 +74,7 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
         }
         return Err(error);
     }
-    root::enter_root()?;
-    let dir = Dir::open("/").context("open the new root")?;
+    let dir = root::enter_root()?;
     let own_net = spec.namespaces.has(Namespaces::NET);
     mounts::mount_pseudo(&dir, own_net, spec.cgroup2)?;
     mounts::place(&dir, held)?;

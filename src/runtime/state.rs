@@ -1,7 +1,7 @@
 //! Whether a process that was remembered still is the one that it was.
 
 use crate::error::{Context, Result};
-use crate::sys::{Errno, control, process};
+use crate::sys::{Errno, proc, process};
 use std::os::fd::OwnedFd;
 
 /// When a process started, in clock ticks since the boot. With the number it names a process.
@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 /// `ESRCH` or `ENOENT` when it is gone; one that has ended but still has a number counts as gone.
 pub fn start_time(pid: u32) -> Result<u64> {
     let what = || format!("read /proc/{pid}/stat");
-    let stat = control::read_path(format!("/proc/{pid}/stat")).context(what())?;
+    let stat = proc::read(&format!("{pid}/stat")).context(what())?;
     parse_start_time(&stat).ok_or(Errno::ESRCH).context(what())
 }
 

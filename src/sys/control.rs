@@ -25,7 +25,7 @@ pub fn read_path(path: impl AsRef<OsStr>) -> Result<String> {
     read_at(libc::AT_FDCWD, path.as_ref())
 }
 
-fn read_at(dir: i32, path: &OsStr) -> Result<String> {
+pub(super) fn read_at(dir: i32, path: &OsStr) -> Result<String> {
     const STEP: usize = 4096;
     // The kernel fills the buffer up to the last whole line. These files have short lines, so
     // what is shorter than this is all there is, and the read that would say so is spared.

@@ -6,8 +6,9 @@ use super::fs::{Dir, Kind, c_path, openat, owned};
 use super::{Errno, Result, retry};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use syscalls::{Sysno, syscall};
 
 /// A point in time: seconds since the epoch and nanoseconds.
@@ -217,6 +218,43 @@ pub fn pipe(bytes: u32) -> Result<(File, File)> {
     // SAFETY: no memory is passed.
     let _ = unsafe { syscall!(Sysno::fcntl, write.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
     Ok((File::from(read), File::from(write)))
+}
+
+/// Opens /dev/null, also where no such file is: then a node on a file system of our own.
+pub fn null_device() -> Result<OwnedFd> {
+    match openat(libc::AT_FDCWD, OsStr::new("/dev/null"), libc::O_RDWR, 0) {
+        Err(Errno::ENOENT) => {
+            let dir = super::mount::detached(c"ramfs")?;
+            dir.mknod_char("null", 0o600, 1, 3)?;
+            openat(dir.raw(), OsStr::new("null"), libc::O_RDWR, 0)
+        }
+        other => other,
+    }
+}
+
+/// Makes a directory of the host, and with mode 0755 those above it that are missing. A link on
+/// the way that leads nowhere gets the directory that it names, as /var/run gets /run.
+pub fn make_path(path: &Path, mode: u32) -> Result<()> {
+    make_path_through(path, mode, 40)
+}
+
+fn make_path_through(path: &Path, mode: u32, links: u32) -> Result<()> {
+    let here = Dir::open(".")?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    match here.mkdir(path, mode) {
+        Err(Errno::ENOENT) => {
+            make_path_through(parent, 0o755, links)?;
+            here.mkdir(path, mode)
+        }
+        Err(Errno::EEXIST) => match (super::fs::stat_path(path), here.readlink(path)) {
+            (Ok(stat), _) if stat.kind == Kind::Directory => Ok(()),
+            (Err(Errno::ENOENT), Ok(target)) if links > 0 => {
+                make_path_through(&parent.join(target), mode, links - 1)
+            }
+            _ => Err(Errno::ENOTDIR),
+        },
+        other => other,
+    }
 }
 
 /// The path by which the kernel reaches an entry of an open directory, for calls that take only

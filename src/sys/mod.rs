@@ -15,6 +15,7 @@ pub mod fs;
 pub mod io;
 pub mod mount;
 pub mod net;
+pub mod proc;
 pub mod process;
 pub mod signal;
 pub mod time;

@@ -1,6 +1,6 @@
 //! Mounts: the classic call for new file systems, the descriptor calls for moving trees.
 
-use super::fs::{c_path, owned};
+use super::fs::{Dir, c_path, owned};
 use super::{Result, abi};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -73,6 +73,28 @@ pub fn pivot_root_here() -> Result<()> {
     // SAFETY: both paths are constants.
     unsafe { syscall!(Sysno::pivot_root, c".".as_ptr(), c".".as_ptr()) }?;
     Ok(())
+}
+
+/// Moves the working directory, a mount, over `/`. Paths still start below it, until `chroot`.
+pub fn move_to_root() -> Result<()> {
+    mount(c".", c"/", c"", libc::MS_MOVE, c"")
+}
+
+/// A new file system of `kind` that is mounted nowhere, and goes when the descriptor is closed.
+///
+/// Errors: `ENODEV` when the kernel does not have it, `EPERM`. Since Linux 5.2.
+/// Source: fs/fsopen.c.
+pub fn detached(kind: &CStr) -> Result<Dir> {
+    // include/uapi/linux/mount.h
+    const CLOEXEC: u32 = 1;
+    const CMD_CREATE: u32 = 6;
+    // SAFETY: the name is a C string that lives for the whole call.
+    let context = unsafe { syscall!(Sysno::fsopen, kind.as_ptr(), CLOEXEC) }.map(owned)?;
+    // SAFETY: this command takes neither key nor value.
+    unsafe { syscall!(Sysno::fsconfig, context.as_raw_fd(), CMD_CREATE, 0, 0, 0) }?;
+    // SAFETY: no memory is passed.
+    let tree = unsafe { syscall!(Sysno::fsmount, context.as_raw_fd(), CLOEXEC, 0) }?;
+    Ok(Dir::from(owned(tree)))
 }
 
 /// Copies the mount at a path, and all below it, without attaching the copy anywhere.

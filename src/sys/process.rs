@@ -314,6 +314,20 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Makes a directory the root of this process; its working directory stays.
+pub fn chroot(path: &CStr) -> Result<()> {
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::chroot, path.as_ptr()) }?;
+    Ok(())
+}
+
+/// Makes the root of this process's mount namespace its root and working directory: the way out
+/// of a chroot. `EINVAL` for a process that shares them with another. Since Linux 5.8.
+/// Source: fs/namespace.c, `mntns_install`.
+pub fn enter_own_mounts() -> Result<()> {
+    setns(pidfd_open(id())?.as_fd(), Namespaces::MOUNT)
+}
+
 /// The working directory as the kernel sees it; starts with `(unreachable)` where it lies
 /// outside the root.
 pub fn getcwd() -> Result<PathBuf> {
@@ -365,9 +379,7 @@ pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
         }
         first = last.wrapping_add(1);
     }
-    let (path, flags) = (c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC);
-    // SAFETY: the path is a constant.
-    let null = owned(unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), flags, 0) }?);
+    let null = super::file::null_device()?;
     (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
 }
 

@@ -1,10 +1,10 @@
-//! Extended attributes of open files and, through `/proc/self/fd`, of links and nodes.
+//! Extended attributes of open files and, through `/proc/self/fd` where it is there, of links and nodes.
 
 use super::file::proc_path;
 use super::fs::{Dir, c_path};
 use super::{Errno, Result};
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};
 
 /// What carries attributes.
@@ -17,17 +17,26 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    fn path(self) -> Result<Option<CString>> {
-        match self {
-            Self::Open(_) => Ok(None),
-            Self::Entry(dir, name) => c_path(&proc_path(dir, name)).map(Some),
-        }
-    }
-
-    fn fd(self) -> i32 {
-        match self {
-            Self::Open(fd) => fd.as_raw_fd(),
-            Self::Entry(dir, _) => dir.raw(),
+    /// Calls for the open file by its descriptor, for an entry by a path.
+    fn call(
+        self,
+        open: &dyn Fn(i32) -> Result<usize>,
+        entry: &dyn Fn(*const libc::c_char) -> Result<usize>,
+    ) -> Result<usize> {
+        let (dir, name) = match self {
+            Self::Open(fd) => return open(fd.as_raw_fd()),
+            Self::Entry(dir, name) => (dir, name),
+        };
+        match entry(c_path(&proc_path(dir, name))?.as_ptr()) {
+            // By a name in the working directory; nothing else runs meanwhile.
+            Err(Errno::ENOENT) if !super::proc::is_mounted() => {
+                let here = Dir::open(".")?;
+                super::process::fchdir(dir.as_fd())?;
+                let result = c_path(name).and_then(|name| entry(name.as_ptr()));
+                super::process::fchdir(here.as_fd())?;
+                result
+            }
+            other => other,
         }
     }
 }
@@ -39,44 +48,38 @@ impl Target<'_> {
 pub fn set(target: Target<'_>, name: &[u8], value: &[u8]) -> Result<()> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     let (name, bytes, size) = (name.as_ptr(), value.as_ptr(), value.len());
-    match target.path()? {
-        // SAFETY: name and path are C strings, `bytes` holds `size` bytes; all outlive the call.
-        None => unsafe { syscall!(Sysno::fsetxattr, target.fd(), name, bytes, size, 0) },
-        Some(path) => {
-            let path = path.as_ptr();
-            // SAFETY: as above.
-            unsafe { syscall!(Sysno::lsetxattr, path, name, bytes, size, 0) }
-        }
-    }?;
+    target.call(
+        // SAFETY: `name` is a C string, `bytes` holds `size` bytes; both outlive the call.
+        &|fd| unsafe { syscall!(Sysno::fsetxattr, fd, name, bytes, size, 0) },
+        // SAFETY: as above; `call` gives a C string.
+        &|path| unsafe { syscall!(Sysno::lsetxattr, path, name, bytes, size, 0) },
+    )?;
     Ok(())
 }
 
 /// The value of the attribute `name`. `ENODATA` where there is none.
 pub fn get(target: Target<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    let path = target.path()?;
-    sized(|buffer, size| match &path {
-        // SAFETY: the strings outlive the call, the kernel writes at most `size` bytes.
-        None => unsafe { syscall!(Sysno::fgetxattr, target.fd(), name.as_ptr(), buffer, size) },
-        Some(path) => {
-            let path = path.as_ptr();
-            // SAFETY: as above.
-            unsafe { syscall!(Sysno::lgetxattr, path, name.as_ptr(), buffer, size) }
-        }
+    let name = name.as_ptr();
+    sized(|buffer, size| {
+        target.call(
+            // SAFETY: the name outlives the call, the kernel writes at most `size` bytes.
+            &|fd| unsafe { syscall!(Sysno::fgetxattr, fd, name, buffer, size) },
+            // SAFETY: as above; `call` gives a C string.
+            &|path| unsafe { syscall!(Sysno::lgetxattr, path, name, buffer, size) },
+        )
     })
 }
 
 /// The names of all attributes, sorted. None where the file system has no attributes at all.
 pub fn names(target: Target<'_>) -> Result<Vec<Vec<u8>>> {
-    let path = target.path()?;
-    let list = sized(|buffer, size| match &path {
-        // SAFETY: the kernel writes at most `size` bytes into a buffer of that size.
-        None => unsafe { syscall!(Sysno::flistxattr, target.fd(), buffer, size) },
-        Some(path) => {
-            let path = path.as_ptr();
-            // SAFETY: as above, and the path outlives the call.
-            unsafe { syscall!(Sysno::llistxattr, path, buffer, size) }
-        }
+    let list = sized(|buffer, size| {
+        target.call(
+            // SAFETY: the kernel writes at most `size` bytes into a buffer of that size.
+            &|fd| unsafe { syscall!(Sysno::flistxattr, fd, buffer, size) },
+            // SAFETY: as above; `call` gives a C string.
+            &|path| unsafe { syscall!(Sysno::llistxattr, path, buffer, size) },
+        )
     });
     let list = match list {
         Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
