@@ -1,9 +1,11 @@
 //! Drives the static binary as root, each test with state of its own.
 //!
 //! The binary is `$ROCKER_BIN` or `target/rocker`. Where it or root is missing a test says so and
-//! passes; with `ROCKER_TEST_STRICT` it fails.
+//! passes; with `ROCKER_TEST_STRICT` it fails. What a test machine differs in is in `harness_host`.
 
 use crate::harness_census::Census;
+use crate::harness_host as machine;
+pub use crate::harness_host::{has_controller, has_program, package, skip, slowed};
 use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;
@@ -137,6 +139,7 @@ impl Rocker {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        machine::enter(command);
     }
 
     /// Runs a command of the machine on the host's network; it must succeed. Gives its output.
@@ -209,9 +212,14 @@ impl Rocker {
         self.inspect(name, "{{.State.Pid}}").parse().unwrap()
     }
 
-    /// Compiles a C program, static, and gives its path.
+    /// Compiles a C program, static, and gives its path. For machines without a compiler the
+    /// sources lie in files: see `harness_host::compiled`.
     pub fn program(&self, name: &str, source: &str) -> PathBuf {
         let (code, path) = (self.files().join(format!("{name}.c")), self.files().join(name));
+        if let Some(ready) = machine::compiled(source) {
+            fs::copy(ready, &path).unwrap();
+            return path;
+        }
         fs::write(&code, source).unwrap();
         let mut compiler = Command::new("musl-gcc");
         compiler.args(["-O1", "-static", "-s", "-o"]).arg(&path).arg(&code);
@@ -293,6 +301,7 @@ pub fn finish(mut command: Command, input: &[u8], patience: Duration) -> Output 
 /// Reads what a child says until it and everybody who holds its output has ended.
 #[track_caller]
 fn collect(child: &mut Child, name: &str, patience: Duration) -> Output {
+    let patience = slowed(patience);
     let deadline = Instant::now() + patience;
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|pipe| Box::new(pipe) as _),
@@ -344,9 +353,10 @@ pub fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// Waits until the condition holds; false when it never did in that time.
+/// Waits until the condition holds; false when it never did in that time, which a slow machine
+/// prolongs.
 pub fn wait_until(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + slowed(patience);
     while !condition() {
         if Instant::now() > deadline {
             return false;
@@ -365,22 +375,6 @@ pub fn one_line(stderr: &str) -> String {
     assert!(lines[0].starts_with("rocker: "), "not rocker's own: {stderr:?}");
     assert!(!lines[0].ends_with('.'), "ends with a full stop: {stderr:?}");
     lines[0].to_string()
-}
-
-/// Says why a test does nothing here; fails it where everything must run.
-#[track_caller]
-pub fn skip(reason: &str) {
-    assert!(std::env::var_os("ROCKER_TEST_STRICT").is_none(), "cannot run here: {reason}");
-    #[allow(clippy::print_stderr, reason = "the person who runs the tests must see it")]
-    {
-        let thread = std::thread::current();
-        eprintln!("skipped {}: {reason}", thread.name().unwrap_or("a test"));
-    }
-}
-
-/// The package's own directory.
-pub fn package() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The base image, made when it is not there yet.
@@ -436,6 +430,7 @@ fn clear(binary: &Path, base: &Path, host: Option<&Host>) {
         command.args(args).env("ROCKER_ROOT", base.join("root"));
         command.env("ROCKER_RUN_ROOT", base.join("run")).stdin(Stdio::null());
         host.inspect(|host| host.enter(&mut command));
+        machine::enter(&mut command);
         command.output().map(|output| output.stdout).unwrap_or_default()
     };
     let listed = rocker(&["ps".as_ref(), "-a".as_ref(), "-q".as_ref()]);

@@ -1,6 +1,7 @@
 //! What a rocker has on the machine, to compare before and after.
 
 use crate::harness::{Rocker, names, processes};
+use crate::harness_host as machine;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl Census {
     /// What there is now.
     pub fn take(rocker: &Rocker) -> Self {
         let base = rocker.base().to_str().unwrap();
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mountinfo = fs::read_to_string(machine::mountinfo()).unwrap();
         let ours = |line: &&str| line.contains(base) || line.contains("/rocker/");
         let mut cgroups = BTreeSet::new();
         find_cgroups(Path::new("/sys/fs/cgroup"), false, &mut cgroups);

@@ -1,6 +1,6 @@
 //! What is left behind: nothing, however often and however it ends.
 
-use crate::harness::{PATIENCE, Rocker, Running, kill, wait_until};
+use crate::harness::{PATIENCE, Rocker, Running, has_controller, kill, wait_until};
 use crate::harness_census::Census;
 use std::fs;
 use std::time::Duration;
@@ -59,7 +59,8 @@ fn a_whole_life_leaves_nothing() {
     let Some(rocker) = Rocker::alone_with_busybox() else { return };
     rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
     let before = rocker.census();
-    rocker.sleeper("web", &["-m", "64m", "--cpushare", "512"]);
+    let limits = ["-m", "64m", "--cpushare", "512"];
+    rocker.sleeper("web", if has_controller("--memory") { &limits } else { &[] });
     rocker.ok(&["exec", "web", "sh", "-c", "echo x > /root/x"]);
     rocker.ok(&["commit", "web", "saved"]);
     rocker.ok(&["stop", "-t", "0", "web"]);

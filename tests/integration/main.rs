@@ -9,6 +9,7 @@ mod cli;
 mod docs;
 mod harness;
 mod harness_census;
+mod harness_host;
 mod harness_net;
 mod harness_pty;
 mod image;

@@ -3,7 +3,9 @@
 //! A session is a shell with `rocker` in its PATH, in the package's directory, whose commands
 //! begin with `sudo` as the document writes them.
 
-use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, package, wait_until};
+use crate::harness::{
+    Output, PATIENCE, Rocker, base_image, finish, has_controller, package, skip, wait_until,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -179,6 +181,9 @@ fn run_splits_a_single_word_with_blanks() {
 #[test]
 fn run_limits_memory() {
     let Some(session) = Session::with_busybox() else { return };
+    if !has_controller("--memory") {
+        return skip("this machine has no cgroup controller for --memory");
+    }
     let output = session.run("sudo rocker run --image busybox -m 100m /bin/sh");
     assert_eq!(output.code, 0, "{output:?}");
 }
@@ -186,6 +191,9 @@ fn run_limits_memory() {
 #[test]
 fn run_sets_cpu_shares() {
     let Some(session) = Session::with_busybox() else { return };
+    if !has_controller("--cpushare") {
+        return skip("this machine has no cgroup controller for --cpushare");
+    }
     let output = session.run("sudo rocker run --image busybox --cpushare 512 /bin/sh");
     assert_eq!(output.code, 0, "{output:?}");
 }
@@ -193,6 +201,9 @@ fn run_sets_cpu_shares() {
 #[test]
 fn run_takes_tty_and_memory_together() {
     let Some(session) = Session::with_busybox() else { return };
+    if !has_controller("--memory") {
+        return skip("this machine has no cgroup controller for --memory");
+    }
     let line = "sudo rocker run --tty --image busybox -m 256m /bin/sh";
     assert_eq!(session.run_with_input(line, "exit\n").code, 0);
 }
@@ -200,6 +211,9 @@ fn run_takes_tty_and_memory_together() {
 #[test]
 fn run_pins_to_cores() {
     let Some(session) = Session::with_busybox() else { return };
+    if !has_controller("--cpuset") {
+        return skip("this machine has no cgroup controller for --cpuset");
+    }
     let line =
         "sudo rocker run --image busybox --cpuset 0 grep Cpus_allowed_list /proc/self/status";
     assert_eq!(session.ok(line), "Cpus_allowed_list:\t0\n");
