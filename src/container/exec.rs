@@ -21,6 +21,10 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Runs a program in a container. It ends with this command, unless it was asked to be detached.
 pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     let container = engine.resolve(name)?;
+    // A container that is being started is locked until its program runs: before that its first
+    // process may still have the host's root, and so would whoever joined it.
+    container.lock()?;
+    container.unlock();
     let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
     let pidfd = match state.status {
         Status::Running => processes::open(state.pid, state.pid_start)?,

@@ -1,6 +1,6 @@
 //! What a container sees and changes: its own, and nothing of the host's or of its neighbours'.
 
-use crate::harness::{PATIENCE, Rocker, base_image, finish, has_program, skip};
+use crate::harness::{PATIENCE, Rocker, base_image, finish, has_program, skip, wait_until};
 use std::fs;
 use std::process::Command;
 
@@ -241,6 +241,30 @@ fn read_only_and_tmpfs_do_as_they_say() {
         try_both,
     ];
     assert_eq!(rocker.ok(&args), "refused\ny\n");
+}
+
+#[test]
+fn exec_waits_until_a_container_that_starts_is_complete() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    // So many mounts take some time, in which the container has a process, but not yet its root.
+    let mounts: Vec<String> = (0..200).map(|number| format!("/part{number}")).collect();
+    let mut args = vec!["run", "-d", "--name", "web"];
+    for mount in &mounts {
+        args.extend(["--tmpfs", mount]);
+    }
+    args.extend(["--image", "busybox", "sleep", "1000"]);
+    let count = ["exec", "web", "grep", "-c", "^tmpfs /part", "/proc/mounts"];
+    for _ in 0..5 {
+        let starting = rocker.spawn(&args);
+        let mut output = rocker.run(&count);
+        wait_until(PATIENCE, || {
+            output = rocker.run(&count);
+            !output.stderr.contains("No such container") && !output.stderr.contains("not running")
+        });
+        assert_eq!((output.code, output.stdout.as_str()), (0, "200\n"), "{output:?}");
+        assert_eq!(starting.finish().code, 0);
+        rocker.ok(&["rm", "-f", "web"]);
+    }
 }
 
 #[test]
