@@ -2,7 +2,7 @@
 
 use super::record::Record;
 use super::store::Engine;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
 use std::collections::BTreeSet;
 
@@ -45,9 +45,8 @@ pub fn commit(
     let container = engine.resolve(name)?;
     let _hold = engine.images.hold()?;
     let record = container.record()?;
-    let flatten = record.layer_mode == "copy";
-    let tree = container.dir.dir(if flatten { "rootfs" } else { "upper" });
-    let tree = tree.context(format_args!("open the files of container {}", container.id))?;
+    let state = container.stored_state()?;
+    let (tree, flatten) = super::layer::changes(engine, &container, &record, &state)?;
     let change = Commit {
         reference: reference.clone(),
         config: changes.config,

@@ -7,7 +7,7 @@ use super::record::{Record, State, Status};
 use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
-use super::{spec, state};
+use super::{layer, spec, state};
 use crate::cgroups::{self, Group};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
@@ -122,6 +122,7 @@ impl Keeper {
             Err(error) => {
                 // The first error is the one to report; the next sweep repeats what fails here.
                 let _ = clean_up(&container, &state);
+                layer::release(&engine, &container, &state);
                 if remove_on_failure {
                     let _ = erase(&engine, &container, &record.name);
                 } else {
@@ -287,6 +288,7 @@ impl Keeper {
         let oom_killed = self.record.limits.memory.is_some() && self.group.oom_killed();
         let group = std::mem::take(&mut self.group);
         let _ = group.destroy();
+        layer::release(&self.engine, &self.container, &self.state);
         let _ = self.container.dir.unlink(SOCKET);
         self.listener = None;
         if self.container.lock().is_err() {
@@ -356,15 +358,17 @@ fn bring_up(
     state: &mut State,
     size: tty::Size,
 ) -> Result<Running> {
+    let mut ways = layer::Ways::of(container, record);
     loop {
+        let layer = ways.next(engine, container, record)?;
+        layer.clone_into(&mut state.layer);
         let group = cgroups::create(&record.id, &record.limits)?;
         match attempt(engine, container, record, state, group, size) {
             Ok(Attempt::Running(running)) => return Ok(running),
-            Ok(Attempt::NoOverlay(group, no_overlay)) => {
+            Ok(Attempt::NoOverlay(group, error)) => {
                 group.destroy()?;
-                copy_image(engine, container, record).map_err(|error| {
-                    error.hint(format!("the overlay was not possible either: {no_overlay}"))
-                })?;
+                layer::release(engine, container, state);
+                ways.refuse(error);
             }
             Err((group, error)) => {
                 // The first error is the one to report; the next sweep finds the group.
@@ -398,7 +402,7 @@ fn attempt(
     size: tty::Size,
 ) -> std::result::Result<Attempt, (Group, Error)> {
     let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
-        let mut spec = spec::runtime_spec(engine, container, record)?;
+        let mut spec = spec::runtime_spec(engine, container, record, &state.layer)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let process = runtime::create(&spec, &group, stdio)?;
@@ -473,16 +477,4 @@ fn note_running(
     state.cgroups = group.paths();
     state.started = state::now();
     container.write_state(state, false)
-}
-
-/// Copies the image for a container that cannot have an overlay; from then on it is that copy.
-fn copy_image(engine: &Engine, container: &Container, record: &mut Record) -> Result<()> {
-    let dir = match container.dir.mkdir("rootfs", 0o755) {
-        Ok(()) => container.dir.dir("rootfs"),
-        Err(errno) => Err(errno),
-    };
-    let dir = dir.context("make a directory for a copy of the image")?;
-    engine.images.materialize(&record.layers, &dir).context("copy the image")?;
-    record.layer_mode = "copy".to_owned();
-    container.write_record(record)
 }

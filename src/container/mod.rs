@@ -7,6 +7,7 @@ pub mod attach;
 pub mod commit;
 pub mod exec;
 pub mod keeper;
+pub mod layer;
 pub mod lifecycle;
 pub mod log;
 pub mod logs;

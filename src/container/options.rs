@@ -24,6 +24,8 @@ pub struct Options {
     /// `PATH[:OPTIONS]` each.
     pub tmpfs: Vec<String>,
     pub read_only: bool,
+    /// `overlay`, `tmpfs` or `copy`; unless asked, what is possible.
+    pub layer: Option<String>,
     /// `KEY[=VALUE]` each.
     pub labels: Vec<String>,
     pub limits: Limits,

@@ -42,7 +42,8 @@ pub struct Record {
     pub auto_remove: bool,
     /// `none` or `host`.
     pub network: String,
-    /// `overlay` or `copy`; found out at the first start.
+    /// `overlay`, `tmpfs` or `copy` where one was asked for, or a copy was made; else empty, and
+    /// each start finds out.
     pub layer_mode: String,
 }
 
@@ -149,6 +150,8 @@ pub struct State {
     pub error: String,
     /// `stop` has been asked for: the end counts as stopped.
     pub stopping: bool,
+    /// `overlay`, `tmpfs` or `copy`: what the last start used; empty before the first.
+    pub layer: String,
 }
 
 impl State {
@@ -177,6 +180,7 @@ impl State {
             oom_killed: false,
             error: String::new(),
             stopping: false,
+            layer: String::new(),
         }
     }
 }

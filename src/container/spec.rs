@@ -1,6 +1,7 @@
 //! From options and image to the record, and from the record to what the runtime runs:
 //! decisions only, but for what has to be looked up on the host.
 
+use super::layer;
 use super::options::Options;
 use super::record::{Mount, MountKind, Record, State, Status};
 use super::store::{Container, Engine, check_name};
@@ -85,7 +86,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         interactive: options.interactive || options.tty,
         auto_remove: options.rm,
         network: network(options.net.as_deref())?,
-        layer_mode: String::new(),
+        layer_mode: options.layer.clone().unwrap_or_default(),
         id,
     })
 }
@@ -313,14 +314,22 @@ pub fn namespaces(record: &Record) -> Namespaces {
 }
 
 /// The runtime's view of a container whose directory is there.
-pub fn runtime_spec(engine: &Engine, container: &Container, record: &Record) -> Result<Spec> {
+pub fn runtime_spec(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    layer: &str,
+) -> Result<Spec> {
     let home =
         format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
-    let kind = match record.layer_mode.as_str() {
-        "copy" => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
-        _ => {
-            RootKind::Overlay { options: c_string(&overlay(record, &home, container.ephemeral)?)? }
+    let volatile = container.ephemeral;
+    let kind = match layer {
+        layer::COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
+        layer::TMPFS => {
+            let scratch = format!("{home}/work");
+            RootKind::Overlay { options: c_string(&overlay(record, &scratch, volatile)?)? }
         }
+        _ => RootKind::Overlay { options: c_string(&overlay(record, &home, volatile)?)? },
     };
     let base = engine.root_path.join("layers");
     let own = engine.root_path.join(home.trim_start_matches("../"));

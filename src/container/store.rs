@@ -110,6 +110,11 @@ impl Engine {
         self.root_path.join(if ephemeral { TMP } else { CONTAINERS }).join(id)
     }
 
+    /// The path of a container's directory.
+    pub fn home(&self, container: &Container) -> PathBuf {
+        self.path(&container.id, container.ephemeral)
+    }
+
     /// Opens the container with exactly this id; `None` when there is none.
     pub fn open_id(&self, id: &str) -> Result<Option<Container>> {
         for (parent, ephemeral) in [(CONTAINERS, false), (TMP, true)] {

@@ -12,7 +12,10 @@ use super::reference::Reference;
 use super::stage::Stage;
 use super::store::Store;
 use crate::error::{Context, Result};
-use crate::sys::fs::Dir;
+use crate::sys::Errno;
+use crate::sys::fs::{self, Dir};
+use crate::sys::xattr::{self, Target};
+use std::os::fd::AsFd;
 
 const LAYER: &str = "layer";
 
@@ -40,6 +43,11 @@ impl Store {
         let mut digest = Digest::new();
         digest.field(b"rocker layer 1");
         let mut copier = Copier::new(&target, Marks::Keep, Some(digest));
+        let flat = match flatten || self.holds_marks() {
+            true => None,
+            false => Some(self.flatten(&stage, layers, upper)?),
+        };
+        let (upper, flatten) = (flat.as_ref().unwrap_or(upper), flatten || flat.is_some());
         copier.copy(upper)?;
         let size = copier.size;
         let digest = copier.digest.take().map(Digest::finish).unwrap_or_default();
@@ -51,6 +59,25 @@ impl Store {
         let image = Image::new(&reference, Contents { layers, config, comment, author });
         self.publish(&stage, &image, Some(LAYER))?;
         Ok(image)
+    }
+
+    /// Whether overlayfs's marks of what was removed can be stored here: not on an overlay, and
+    /// not without extended attributes.
+    fn holds_marks(&self) -> bool {
+        // OVERLAYFS_SUPER_MAGIC, include/uapi/linux/magic.h.
+        fs::filesystem_kind(self.root.as_fd()) != 0x794c_7630
+            && xattr::get(Target::Open(self.root.as_fd()), b"trusted.overlay.opaque")
+                != Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The layers and the changes as one plain tree, in the stage.
+    fn flatten(&self, stage: &Stage, layers: &[LayerInfo], upper: &Dir) -> Result<Dir> {
+        let flat = stage.dir.mkdir("flat", 0o755).and_then(|()| stage.dir.dir("flat"));
+        let flat = flat.context("make a layer")?;
+        let digests: Vec<_> = layers.iter().map(|layer| layer.digest.clone()).collect();
+        self.materialize(&digests, &flat)?;
+        Copier::new(&flat, Marks::Obey, None).copy(upper)?;
+        Ok(flat)
     }
 
     /// Copies the layers, the lowest first, over each other into a directory: what overlayfs

@@ -8,4 +8,5 @@ pub mod dev;
 pub mod mounts;
 pub mod net;
 pub mod root;
+pub mod scratch;
 mod seal;

@@ -2,7 +2,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind};
-use crate::sys::mount::{self, Attr};
+use crate::sys::mount::{self, Attr, Propagation};
 use crate::sys::{Errno, process};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,10 +28,10 @@ pub enum RootKind {
 
 /// Cuts the mounts of this namespace off from the host's: nothing that is mounted from here on
 /// spreads, and pivot_root refuses a new root on a shared mount (EINVAL).
-pub fn cut_off() -> Result<()> {
-    match mount::make_private() {
+pub fn cut_off(propagation: Propagation) -> Result<()> {
+    match mount::set_propagation(propagation) {
         // A chroot into a directory that is no mount.
-        Err(Errno::EINVAL) => super::seal::cut_off_in_chroot(),
+        Err(Errno::EINVAL) => super::seal::cut_off_in_chroot(propagation),
         other => other.context("make the mounts private"),
     }
 }

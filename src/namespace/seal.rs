@@ -3,15 +3,17 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Dir;
+use crate::sys::mount::Propagation;
 use crate::sys::proc::unescape;
 use crate::sys::{Errno, control, mount, proc, process};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Cuts off the mounts of a process whose root is no mount: those of its whole namespace.
-pub fn cut_off_in_chroot() -> Result<()> {
+pub fn cut_off_in_chroot(propagation: Propagation) -> Result<()> {
     let root = Dir::open("/").context("open the root")?;
-    let result = process::enter_own_mounts().and_then(|()| mount::make_private());
+    let result = process::enter_own_mounts();
+    let result = result.and_then(|()| mount::set_propagation(propagation));
     // Paths mean what they meant to whoever gave them.
     let back = process::fchdir(root.as_fd()).and_then(|()| process::chroot(c"."));
     result.and(back).context("make the mounts private")
@@ -33,7 +35,7 @@ pub fn enter_root() -> Result<()> {
     let root = Dir::open(".").context("open the new root")?;
     // From inside a chroot pivot_root is refused, and the mounts outside it could not be let go of.
     process::enter_own_mounts().context("enter the mounts of the container")?;
-    mount::make_private().context("make the mounts private")?;
+    mount::set_propagation(Propagation::Private).context("make the mounts private")?;
     process::fchdir(root.as_fd()).context("enter the new root")?;
     match mount::pivot_root_here() {
         Ok(()) => mount::detach(c".").context("detach the old root")?,

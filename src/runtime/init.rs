@@ -9,6 +9,7 @@ use super::spec::{Spec, Stdio};
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
 use crate::namespace::{dev, mounts, net, root};
+use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, process};
 use std::convert::Infallible;
@@ -64,7 +65,7 @@ fn become_container(
 
 /// Builds what the container sees and enters it.
 fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
-    root::cut_off()?;
+    root::cut_off(Propagation::Private)?;
     // Before the root is mounted, which covers the directory that some of it lies in.
     let held = mounts::hold(&spec.volumes)?;
     if let Err(error) = root::mount_root(&spec.root) {

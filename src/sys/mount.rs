@@ -55,9 +55,21 @@ pub fn set_attr_at(target: &CStr, attr: Attr) -> Result<()> {
     mount(c"", target, c"", libc::MS_BIND | libc::MS_REMOUNT | attr.0, c"")
 }
 
-/// Stops every mount of this namespace from sending changes to another or getting any.
-pub fn make_private() -> Result<()> {
-    mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
+/// Which changes of mounts come from another namespace; none is sent there in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Private,
+    /// Those of the namespace that this one is a copy of.
+    Slave,
+}
+
+/// Sets the propagation of `/` and every mount below it. `EINVAL` where `/` is no mount.
+pub fn set_propagation(propagation: Propagation) -> Result<()> {
+    let flag = match propagation {
+        Propagation::Private => libc::MS_PRIVATE,
+        Propagation::Slave => libc::MS_SLAVE,
+    };
+    mount(c"", c"/", c"", libc::MS_REC | flag, c"")
 }
 
 /// Detaches the mount at `target`; it goes away when nobody uses it any more.

@@ -14,6 +14,7 @@ mod harness_net;
 mod harness_pty;
 mod image;
 mod isolation;
+mod layer;
 mod leftovers;
 mod lifecycle;
 mod limits;

@@ -183,6 +183,7 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
         [] => ("", &[][..]),
     };
     let place = format!("{}/{}", globals.run_root(), record.name);
+    let layer = if state.layer.is_empty() { &record.layer_mode } else { &state.layer };
     json::object(&mut [
         ("Id", Part::Text(&record.id)),
         ("Created", Part::Text(&when::rfc3339(record.created.saturating_mul(1_000_000_000)))),
@@ -193,7 +194,7 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
         ("LogPath", Part::Text(&format!("{place}/container.log"))),
         ("Name", Part::Text(&format!("/{}", record.name))),
         ("RestartCount", Part::Number(0)),
-        ("Driver", Part::Text(&record.layer_mode)),
+        ("Driver", Part::Text(layer)),
         ("Platform", Part::Text("linux")),
         ("HostConfig", of_host(record)),
         ("Mounts", Part::Value(json::list(record.mounts.iter().map(of_mount)))),
@@ -210,7 +211,7 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
             object(&mut [
                 ("ConfigPath", Part::Text(&format!("{place}/config.json"))),
                 ("KeeperPid", Part::Number(state.keeper.into())),
-                ("LayerMode", Part::Text(&record.layer_mode)),
+                ("LayerMode", Part::Text(layer)),
                 ("Layers", Part::Texts(&record.layers)),
                 ("Root", Part::Text(&globals.root())),
             ]),

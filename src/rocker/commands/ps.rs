@@ -270,6 +270,7 @@ mod tests {
             oom_killed: false,
             error: String::new(),
             stopping: true,
+            layer: String::new(),
             cgroups: Vec::new(),
         }
     }

@@ -140,6 +140,14 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.read_only),
     },
     Flag {
+        spec: "--layer MODE",
+        about: "Where it writes: overlay, tmpfs or copy (default what this host can)",
+        set: |o, value| {
+            o.layer = Some(container::layer::parse(value.text())?);
+            Ok(())
+        },
+    },
+    Flag {
         spec: "-l, --label KEY[=VALUE]",
         about: "Attach a label",
         set: |o, value| value.set(&mut o.labels),

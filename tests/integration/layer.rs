@@ -1,0 +1,148 @@
+//! Where a container writes: on the disk, in memory, or into a copy; on each kind of file system.
+
+use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, one_line};
+use std::fs;
+use std::process::Command;
+
+/// Runs a shell script in a mount namespace of its own, where `$ROCKER_ROOT` can be mounted on.
+/// `rocker` in it is the binary, `$image` the archive of the base image.
+fn script(rocker: &Rocker, script: &str) -> Output {
+    fs::create_dir_all(rocker.root()).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &format!("{PREPARE} {script}")]);
+    rocker.prepare(&mut command);
+    command.env("binary", rocker.binary()).env("image", base_image());
+    finish(command, b"", PATIENCE)
+}
+
+/// What stands before each script: a container `web` goes at its end, while its state can be seen.
+const PREPARE: &str =
+    "rocker() { \"$binary\" \"$@\"; }; trap 'rocker rm -f web >/dev/null 2>&1 || :' EXIT;";
+
+#[track_caller]
+fn ok(rocker: &Rocker, text: &str) -> String {
+    let output = script(rocker, &format!("set -e; {text}"));
+    assert_eq!(output.code, 0, "{output:?}");
+    output.stdout
+}
+
+/// What works on a layer whatever it is: a change is seen, a directory of the image can go.
+const CHANGE: &str = "rocker import -q $image busybox >/dev/null; \
+    rocker run -d --name web --image busybox \
+        sh -c 'echo new > /root/new; rm -r /var; mv /etc/group /etc/moved; exec sleep 1000' > /dev/null; \
+    for i in 1 2 3 4 5 6 7 8; do rocker exec web test -e /etc/moved && break; sleep 0.$i; done; \
+    rocker inspect -f '{{.Rocker.LayerMode}}' web; \
+    rocker commit web mine >/dev/null; \
+    rocker run --rm --image mine sh -c 'cat /root/new; ls -d /var /etc/group 2>/dev/null; exit 0'; \
+    rocker run --rm --image busybox ls -d /var; \
+    rocker rm -f web >/dev/null; rocker rmi mine busybox >/dev/null; ls -A $ROCKER_ROOT/containers \
+    $ROCKER_ROOT/tmp $ROCKER_ROOT/layers | grep -v : | grep . || :";
+
+#[test]
+fn each_way_that_is_asked_for_is_taken_and_its_changes_can_be_committed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for way in ["overlay", "tmpfs", "copy"] {
+        rocker.sleeper(way, &["--layer", way]);
+        assert_eq!(
+            rocker.inspect(way, "{{.Rocker.LayerMode}} {{.Driver}}"),
+            format!("{way} {way}")
+        );
+        rocker.ok(&["exec", way, "sh", "-c", "echo new > /root/new; rm -r /var"]);
+        rocker.ok(&["commit", way, "mine"]);
+        let look = ["run", "--rm", "--image", "mine", "sh", "-c", "cat /root/new; ls -d /var"];
+        let seen = rocker.run(&look);
+        assert_eq!((seen.code, seen.stdout.as_str()), (1, "new\n"), "{way}");
+        rocker.ok(&["rm", "-f", way]);
+    }
+    let line = rocker.refused(&["create", "--layer", "disk", "--image", "busybox", "true"], 125);
+    assert!(line.contains("--layer") && line.contains("'disk'"), "{line}");
+}
+
+#[test]
+fn a_layer_in_memory_goes_with_the_end_and_others_stay() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let count = "echo x >> /root/starts; wc -l < /root/starts";
+    for (way, second) in [("tmpfs", "1\n"), ("copy", "2\n"), ("overlay", "2\n")] {
+        let options = ["run", "--name", way, "--layer", way, "--image", "busybox"];
+        assert_eq!(rocker.ok(&[&options[..], &["sh", "-c", count]].concat()), "1\n");
+        assert_eq!(rocker.ok(&["start", "-a", way]), second, "{way}");
+        let committed = rocker.run(&["commit", way, "mine"]);
+        assert_eq!(committed.code, i32::from(way == "tmpfs"), "{committed:?}");
+        if way == "tmpfs" {
+            assert!(one_line(&committed.stderr).contains("in memory"), "{committed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_in_memory_has_an_end_and_keeps_nothing_of_the_host_mounted() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--layer", "tmpfs"]);
+    let sizes = rocker.ok(&["exec", "web", "df", "-k", "/"]);
+    let total: u64 =
+        sizes.lines().last().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap();
+    let memory: u64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(total <= memory / 2 + 4, "{total} of {memory} KiB");
+    // A mount of the host that is there when the container starts can be unmounted meanwhile.
+    let place = rocker.files().join("other");
+    fs::create_dir(&place).unwrap();
+    let keeper = rocker.inspect("web", "{{.Rocker.KeeperPid}}");
+    let list = fs::read_to_string(format!("/proc/{keeper}/mountinfo")).unwrap();
+    assert!(!list.contains("shared:"), "{list}");
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap().matches("/web/work").count(), 0);
+}
+
+#[test]
+fn on_a_ramfs_and_on_an_overlay_a_container_writes_into_memory() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let expected = "tmpfs\nnew\n/var\n";
+    let ramfs = "mount -t ramfs -o mode=700 ramfs $ROCKER_ROOT; ";
+    assert_eq!(ok(&rocker, &format!("{ramfs}{CHANGE}")), expected);
+    let overlay = "t=$ROCKER_ROOT; mount -t tmpfs tmpfs $t; mkdir $t/l $t/u $t/w; chmod 700 $t/u; \
+        mount -t overlay -o lowerdir=$t/l,upperdir=$t/u,workdir=$t/w overlay $t; ";
+    assert_eq!(ok(&rocker, &format!("{overlay}{CHANGE}")), expected);
+}
+
+#[test]
+fn on_a_tmpfs_a_container_writes_onto_it() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let tmpfs = "mount -t tmpfs -o mode=700 tmpfs $ROCKER_ROOT; ";
+    assert_eq!(ok(&rocker, &format!("{tmpfs}{CHANGE}")), "overlay\nnew\n/var\n");
+}
+
+#[test]
+fn an_overlay_that_was_asked_for_and_cannot_be_is_refused_and_nothing_is_left() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let text = "mount -t ramfs -o mode=700 ramfs $ROCKER_ROOT; rocker import -q $image busybox; \
+        rocker run --layer overlay --image busybox true; echo $?; rocker ps -q";
+    let output = script(&rocker, text);
+    assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("cannot hold an overlay"), "{output:?}");
+    assert!(output.stderr.contains("hint: rocker check"), "{output:?}");
+}
+
+#[test]
+fn a_full_state_directory_is_named_and_makes_way_again() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let text = "mount -t tmpfs -o mode=700,size=6m tmpfs $ROCKER_ROOT; \
+        rocker import -q $image busybox >&2; rocker run -d --name web --image busybox sleep 1000 >&2; \
+        rocker exec web sh -c 'cat /dev/zero > /root/all 2>/dev/null'; \
+        rocker run --image busybox true; echo $?; rocker exec web rm /root/all; \
+        rocker run --rm --image busybox echo again; rocker rm -f web; rocker ps -q";
+    let output = script(&rocker, text);
+    assert_eq!(output.stdout, "125\nagain\nweb\n", "{output:?}");
+    let said: Vec<&str> = output.stderr.lines().filter(|line| line.contains("rocker: ")).collect();
+    assert_eq!(said.len(), 1, "{output:?}");
+    assert!(said[0].contains("ENOSPC"), "{output:?}");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_named() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let text = "mount --bind -o ro $ROCKER_ROOT $ROCKER_ROOT; mount -o remount,bind,ro $ROCKER_ROOT; \
+        rocker images -q; rocker run --rm --image busybox true; echo $?";
+    let output = script(&rocker, text);
+    assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("EROFS"), "{output:?}");
+}
