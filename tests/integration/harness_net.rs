@@ -57,7 +57,11 @@ fn loopback_up() {
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-        assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request), 0, "lo stays down");
+        assert_eq!(
+            libc::ioctl(socket, libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request),
+            0,
+            "lo stays down"
+        );
         libc::close(socket);
     }
 }
