@@ -212,15 +212,14 @@ impl Rocker {
         self.inspect(name, "{{.State.Pid}}").parse().unwrap()
     }
 
-    /// Compiles a C program, static, and gives its path. For machines without a compiler the
-    /// sources lie in files: see `harness_host::compiled`.
-    pub fn program(&self, name: &str, source: &str) -> PathBuf {
-        let (code, path) = (self.files().join(format!("{name}.c")), self.files().join(name));
-        if let Some(ready) = machine::compiled(source) {
+    /// Compiles the C program `name` of tests/integration/programs, static, and gives its path.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let path = self.files().join(name);
+        if let Some(ready) = machine::compiled(name) {
             fs::copy(ready, &path).unwrap();
             return path;
         }
-        fs::write(&code, source).unwrap();
+        let code = package().join("tests/integration/programs").join(format!("{name}.c"));
         let mut compiler = Command::new("musl-gcc");
         compiler.args(["-O1", "-static", "-s", "-o"]).arg(&path).arg(&code);
         let output = compiler.output().expect("musl-gcc, of the package musl-tools, runs");

@@ -6,11 +6,9 @@
 //! where to write what was skipped (`ROCKER_TEST_SKIPS`), and whether rocker has a view of the
 //! host that has less mounted than the tests need for themselves (`ROCKER_TEST_BARE`).
 
-use sha2::{Digest, Sha256};
 use std::env;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -70,17 +68,11 @@ pub fn slowed(time: Duration) -> Duration {
     time.mul_f64(*SLOWNESS.get_or_init(given))
 }
 
-/// A program of tests/integration/programs that was compiled before, found by its source; nothing
-/// where there is a compiler.
-pub fn compiled(source: &str) -> Option<PathBuf> {
+/// A program of tests/integration/programs that was compiled before, for a machine without a
+/// compiler.
+pub fn compiled(name: &str) -> Option<PathBuf> {
     let directory = PathBuf::from(env::var_os("ROCKER_TEST_PROGRAMS")?);
-    let mut name = String::new();
-    for byte in Sha256::digest(source) {
-        write!(name, "{byte:02x}").expect("a string takes everything");
-    }
-    let path = directory.join(name);
-    assert!(path.exists(), "a program whose source is no file of tests/integration/programs");
-    Some(path)
+    Some(directory.join(name))
 }
 
 /// Whether the host has less mounted than these tests, which then live in a namespace of mounts of

@@ -5,15 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Touches so many megabytes from its first instruction on, then ends with 0.
-const EATER: &str = include_str!("programs/eater.c");
-
-/// Uses all the time that it gets.
-const SPINNER: &str = include_str!("programs/spinner.c");
-
 /// A rocker on a host that can enforce this limit, a program for its containers, and the volume
 /// that brings it.
-fn with_program(source: &str, limit: &[&str]) -> Option<(Rocker, String)> {
+fn with_program(name: &str, limit: &[&str]) -> Option<(Rocker, String)> {
     let rocker = Rocker::with_busybox()?;
     let args = [&["run", "--rm"][..], limit, &["--image", "busybox", "true"]].concat();
     let output = rocker.run(&args);
@@ -24,13 +18,13 @@ fn with_program(source: &str, limit: &[&str]) -> Option<(Rocker, String)> {
         return None;
     }
     assert_eq!(output.code, 0, "{output:?}");
-    let volume = format!("{}:/program:ro", rocker.program("program", source).display());
+    let volume = format!("{}:/program:ro", rocker.program(name).display());
     Some((rocker, volume))
 }
 
 #[test]
 fn thirty_of_thirty_short_commands_run_inside_their_memory_cgroup() {
-    let Some((rocker, volume)) = with_program(EATER, &["-m", "8m"]) else { return };
+    let Some((rocker, volume)) = with_program("eater", &["-m", "8m"]) else { return };
     // It takes a few milliseconds: joining the cgroup later than its start would let it pass.
     let run = |megabytes: &str| {
         let limits = ["run", "--rm", "-m", "8m", "--memory-swap", "8m", "-v", &volume];
@@ -43,7 +37,7 @@ fn thirty_of_thirty_short_commands_run_inside_their_memory_cgroup() {
 
 #[test]
 fn what_exceeds_its_memory_is_killed_and_inspect_says_so() {
-    let Some((rocker, volume)) = with_program(EATER, &["-m", "100m"]) else { return };
+    let Some((rocker, volume)) = with_program("eater", &["-m", "100m"]) else { return };
     let run = |name: &str, megabytes: &str| {
         let limits = ["run", "--name", name, "-m", "100m", "--memory-swap", "100m", "-v", &volume];
         rocker.run(&[&limits[..], &["--image", "busybox", "/program", megabytes]].concat()).code
@@ -65,7 +59,7 @@ fn a_kill_for_another_reason_is_no_oom_kill() {
 
 #[test]
 fn exec_is_under_the_same_memory_limit() {
-    let Some((rocker, volume)) = with_program(EATER, &["-m", "16m"]) else { return };
+    let Some((rocker, volume)) = with_program("eater", &["-m", "16m"]) else { return };
     rocker.sleeper("web", &["-m", "16m", "--memory-swap", "16m", "-v", &volume]);
     assert_eq!(rocker.run(&["exec", "web", "/program", "64"]).code, 137);
     assert_eq!(rocker.run(&["exec", "web", "/program", "2"]).code, 0);
@@ -87,7 +81,7 @@ fn a_cpuset_is_seen_in_the_processes() {
 
 #[test]
 fn shares_of_512_and_1024_give_time_as_they_weigh() {
-    let Some((rocker, volume)) = with_program(SPINNER, &["--cpushare", "512"]) else { return };
+    let Some((rocker, volume)) = with_program("spinner", &["--cpushare", "512"]) else { return };
     if !has_controller("--cpuset") {
         return skip("this machine has no cpuset controller");
     }
