@@ -5,6 +5,7 @@ use super::options::{ExecOptions, Ran};
 use super::protocol::CHUNK;
 use super::record::Status;
 use super::relay::{self, RawMode};
+use super::security;
 use super::spec::{self, add_variable};
 use super::state::current;
 use super::store::{Engine, no_such_container};
@@ -45,6 +46,10 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         env,
         user: options.user.clone().unwrap_or_else(|| record.user.clone()),
         workdir: options.workdir.clone().unwrap_or_else(|| record.workdir.clone()),
+        rights: match options.privileged {
+            true => security::all_rights(&record),
+            false => security::rights(&record),
+        },
         ..spec::program(&record)
     };
     if !program.workdir.starts_with('/') {

@@ -1,5 +1,6 @@
 //! What the command line asks of the engine: plain data, checked by `spec` and by the commands.
 
+pub use super::security::Asked;
 pub use crate::cgroups::Limits;
 
 /// What `run` and `create` were asked for.
@@ -29,6 +30,7 @@ pub struct Options {
     /// `KEY[=VALUE]` each.
     pub labels: Vec<String>,
     pub limits: Limits,
+    pub security: Asked,
     pub stop_signal: Option<String>,
     /// Seconds; below zero waits for ever.
     pub stop_timeout: Option<i64>,
@@ -56,6 +58,8 @@ pub struct ExecOptions {
     pub env: Vec<String>,
     pub user: Option<String>,
     pub workdir: Option<String>,
+    /// With all capabilities and no filter of system calls.
+    pub privileged: bool,
     pub words: Vec<String>,
 }
 

@@ -1,5 +1,6 @@
 //! What is stored of a container: the durable record and the state of its processes.
 
+use super::security::Security;
 use crate::cgroups::Limits;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub struct Record {
     /// `overlay`, `tmpfs` or `copy` where one was asked for, or a copy was made; else empty, and
     /// each start finds out.
     pub layer_mode: String,
+    /// Nothing where the rights are those of every container.
+    pub security: Option<Security>,
 }
 
 /// Something that is mounted into the container besides its root.

@@ -4,10 +4,10 @@
 use super::layer;
 use super::options::Options;
 use super::record::{Mount, MountKind, Record, State, Status};
+use super::security;
 use super::store::{Container, Engine, check_name};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
-use crate::namespace::credentials::DEFAULT_CAPABILITIES;
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
 use crate::namespace::root::{Root, RootKind, c_string};
 use crate::runtime::program::DEFAULT_PATH;
@@ -87,6 +87,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         auto_remove: options.rm,
         network: network(options.net.as_deref())?,
         layer_mode: options.layer.clone().unwrap_or_default(),
+        security: security::decide(&options.security, options.net.as_deref() != Some("host"))?,
         id,
     })
 }
@@ -349,6 +350,7 @@ pub fn runtime_spec(
             volumes.push(Volume { source, target, attr: Attr::default() });
         }
     }
+    let kept = record.security.as_ref();
     Ok(Spec {
         root: Root {
             base: c_string(&text(&base)?)?,
@@ -361,6 +363,11 @@ pub fn runtime_spec(
         read_only: record.read_only,
         namespaces: namespaces(record),
         cgroup2: false,
+        devices: kept.map_or(Ok(Vec::new()), security::devices)?,
+        sysctls: kept.map_or(Ok(Vec::new()), security::sysctls)?,
+        shm_bytes: kept.and_then(|kept| kept.shm_size),
+        unmasked: kept.is_some_and(|kept| kept.unmasked),
+        privileged: kept.is_some_and(|kept| kept.privileged),
         init: record.init,
         program: program(record),
     })
@@ -404,7 +411,8 @@ pub fn program(record: &Record) -> Program {
         env: record.env.clone(),
         user: record.user.clone(),
         workdir: record.workdir.clone(),
-        capabilities: DEFAULT_CAPABILITIES,
+        rights: security::rights(record),
+        oom_score_adj: record.security.as_ref().and_then(|kept| kept.oom_score_adj),
     }
 }
 

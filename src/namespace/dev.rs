@@ -1,9 +1,10 @@
 //! A fresh /dev: a tmpfs of our own with the standard nodes, terminals and shared memory.
 
+use super::root::{c_string, make_directories};
 use crate::error::{Context, Result};
-use crate::sys::fs::{self, Dir};
+use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{process, tty};
+use crate::sys::{Errno, process, tty};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Name, major and minor number of the nodes that programs expect.
@@ -24,8 +25,61 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// A node to make in /dev besides the usual ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// An absolute path below /dev without `.` and `..`.
+    pub path: String,
+    pub block: bool,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
+}
+
+impl Device {
+    /// A node at `path` for the device that `stat` tells of.
+    pub fn new(path: &str, access: &str, stat: &fs::Stat) -> Self {
+        let (major, minor) = fs::device_parts(stat.rdev);
+        Self {
+            path: path.to_owned(),
+            block: stat.kind == Kind::BlockDevice,
+            major,
+            minor,
+            mode: stat.mode & 0o777,
+            uid: stat.uid,
+            gid: stat.gid,
+            access: access.to_owned(),
+        }
+    }
+}
+
+/// Makes the node of a device in the /dev that was just mounted; one of ours makes way.
+fn make_node(dev: &Dir, device: &Device) -> Result<()> {
+    let what = || format!("make {}", device.path);
+    let below = device.path.strip_prefix("/dev/").unwrap_or_default();
+    let (parent, name) = below.rsplit_once('/').unwrap_or(("", below));
+    let parent = match parent {
+        "" => dev.duplicate(),
+        _ => make_directories(dev, parent).map(Dir::from),
+    };
+    let parent = parent.context(what())?;
+    match parent.unlink(name) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno).context(what()),
+    }
+    let kind = if device.block { Kind::BlockDevice } else { Kind::CharDevice };
+    parent.mknod(name, kind, device.mode, (device.major, device.minor)).context(what())?;
+    // The mode is less than was asked for where a mask of the caller's was in the way.
+    parent.set_mode(name, device.mode).context(what())?;
+    parent.set_owner(name, device.uid, device.gid).context(what())
+}
+
 /// Mounts and fills /dev. The directory is there and is no link.
-pub fn mount_dev() -> Result<()> {
+pub fn mount_dev(shm_bytes: Option<u64>, devices: &[Device]) -> Result<()> {
     let attr = Attr::NO_SUID | Attr::NO_EXEC | Attr::STRICT_ATIME;
     mount::create(c"tmpfs", c"/dev", attr, c"mode=755,size=65536k")
         .context("mount tmpfs on /dev")?;
@@ -43,11 +97,13 @@ pub fn mount_dev() -> Result<()> {
     mount::create(c"devpts", c"/dev/pts", private, c"newinstance,ptmxmode=0666,mode=0620,gid=5")
         .context("mount devpts on /dev/pts")?;
     let data = private | Attr::NO_DEV;
-    mount::create(c"tmpfs", c"/dev/shm", data, c"mode=1777,size=65536k")
-        .context("mount tmpfs on /dev/shm")?;
+    let asked = shm_bytes.map(|bytes| c_string(&format!("mode=1777,size={bytes}"))).transpose()?;
+    let options = asked.as_deref().unwrap_or(c"mode=1777,size=65536k");
+    mount::create(c"tmpfs", c"/dev/shm", data, options).context("mount tmpfs on /dev/shm")?;
+    devices.iter().try_for_each(|device| make_node(&dev, device))?;
     match mount::create(c"mqueue", c"/dev/mqueue", data, c"") {
         // A kernel without POSIX message queues: nothing that a program could miss is there.
-        Err(crate::sys::Errno::ENODEV) => Ok(()),
+        Err(Errno::ENODEV) => Ok(()),
         other => other.context("mount mqueue on /dev/mqueue"),
     }
 }

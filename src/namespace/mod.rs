@@ -3,6 +3,7 @@
 //! Everything here runs in the new process, inside its new namespaces.
 
 pub mod accounts;
+pub mod capabilities;
 pub mod credentials;
 pub mod dev;
 pub mod mounts;
@@ -10,3 +11,4 @@ pub mod net;
 pub mod root;
 pub mod scratch;
 mod seal;
+pub mod seccomp;

@@ -1,10 +1,11 @@
 //! What is mounted inside the new root: the pseudo file systems, volumes, masks.
 
+use super::dev::{self, Device};
 use super::root::{c_string, descriptor_path, mount_point, require_directory};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, control, process};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -87,25 +88,48 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
 /// Attributes of the pseudo file systems.
 const PSEUDO: Attr = Attr(Attr::NO_SUID.0 | Attr::NO_DEV.0 | Attr::NO_EXEC.0);
 
-/// Mounts /proc, /sys and /dev. `own_net` tells whether the network namespace is the
-/// container's own: only then does the kernel let it have a sysfs.
-pub fn mount_pseudo(root: &Dir, own_net: bool, cgroup2: bool) -> Result<()> {
+/// What differs between containers in their pseudo file systems.
+pub struct Pseudo<'a> {
+    /// Whether the network namespace is the container's own: only then does the kernel let it have
+    /// a sysfs.
+    pub own_net: bool,
+    pub cgroup2: bool,
+    /// Whether /sys and the cgroups can be written.
+    pub writable: bool,
+    pub shm_bytes: Option<u64>,
+    pub devices: &'a [Device],
+}
+
+/// Mounts /proc, /sys and /dev.
+pub fn mount_pseudo(root: &Dir, pseudo: &Pseudo<'_>) -> Result<()> {
     for name in ["proc", "sys", "dev"] {
         require_directory(root, name)?;
     }
     mount::create(c"proc", c"/proc", PSEUDO, c"").context("mount proc on /proc")?;
-    super::dev::mount_dev()?;
-    if own_net {
-        mount::create(c"sysfs", c"/sys", PSEUDO | Attr::READ_ONLY, c"")
-            .context("mount sysfs on /sys")?;
-        if cgroup2 {
-            let attr = PSEUDO | Attr::READ_ONLY;
+    dev::mount_dev(pseudo.shm_bytes, pseudo.devices)?;
+    let attr = if pseudo.writable { PSEUDO } else { PSEUDO | Attr::READ_ONLY };
+    if pseudo.own_net {
+        mount::create(c"sysfs", c"/sys", attr, c"").context("mount sysfs on /sys")?;
+        if pseudo.cgroup2 {
             match mount::create(c"cgroup2", c"/sys/fs/cgroup", attr, c"") {
                 // No directory to mount on, or all controllers elsewhere: programs do without.
                 Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::EPERM | Errno::ENODEV) => {}
                 Err(errno) => return Err(errno).context("mount cgroup2 on /sys/fs/cgroup"),
             }
         }
+    }
+    Ok(())
+}
+
+/// Sets kernel values of the new namespaces. /proc is still what `mount_pseudo` made.
+pub fn set_sysctls(sysctls: &[(String, String)]) -> Result<()> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let dir = Dir::open("/proc/sys").context("open /proc/sys")?;
+    for (path, value) in sysctls {
+        control::write(&dir, path, value)
+            .context(format_args!("set the kernel value {} to {value}", path.replace('/', ".")))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::spec::{Spec, Stdio};
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
 use crate::sys::process::{self, Child};
-use crate::sys::{Errno, io};
+use crate::sys::{Errno, control, io, proc};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that is being set up, or runs.
@@ -74,5 +74,19 @@ pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
         }
         other => other.map_err(Error::from),
     };
-    Ok(Process { child: child.context("clone the first process")?, socket: near })
+    let child = child.context("clone the first process")?;
+    if let Some(score) = spec.program.oom_score_adj {
+        // It waits for `start`, and ends by itself when that does not come.
+        set_oom_score(&child.pid.to_string(), score)?;
+    }
+    Ok(Process { child, socket: near })
+}
+
+/// Tells the kernel how readily to kill a process when memory is short.
+///
+/// `process` is its number, or `self`. The file is the host's: nothing inside can lead elsewhere.
+pub fn set_oom_score(process: &str, score: i64) -> Result<()> {
+    let written = proc::dir(process)
+        .and_then(|dir| control::write(&dir, "oom_score_adj", &score.to_string()));
+    written.context(format_args!("set oom_score_adj to {score}"))
 }

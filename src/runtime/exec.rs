@@ -1,6 +1,6 @@
 //! Runs a further program in a container that runs already.
 
-use super::create::Process;
+use super::create::{Process, set_oom_score};
 use super::init::open_streams;
 use super::program::{self, Tie};
 use super::spec::{Program, Stdio};
@@ -31,6 +31,10 @@ pub fn exec(
 ) -> Result<Process> {
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
+    if let Some(score) = program.oom_score_adj {
+        // Of this process, whose child the program is: afterwards its /proc is not ours.
+        set_oom_score("self", score)?;
+    }
     // Before anything of ours can be seen from inside.
     process::set_not_dumpable().context("protect this process")?;
     match process::setns(pidfd, namespaces) {

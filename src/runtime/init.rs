@@ -77,14 +77,25 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
     }
     let dir = root::enter_root()?;
     let own_net = spec.namespaces.has(Namespaces::NET);
-    mounts::mount_pseudo(&dir, own_net, spec.cgroup2)?;
+    let pseudo = mounts::Pseudo {
+        own_net,
+        cgroup2: spec.cgroup2,
+        writable: spec.privileged,
+        shm_bytes: spec.shm_bytes,
+        devices: &spec.devices,
+    };
+    mounts::mount_pseudo(&dir, &pseudo)?;
+    // While /proc is what was just mounted and nothing lies over a part of it.
+    mounts::set_sysctls(&spec.sysctls)?;
     mounts::place(&dir, held)?;
     process::sethostname(&spec.hostname)
         .context(format_args!("set the host name {}", spec.hostname))?;
     if own_net {
         net::loopback_up()?;
     }
-    mounts::mask()?;
+    if !spec.unmasked {
+        mounts::mask()?;
+    }
     let streams = open_streams(stdio, socket)?;
     if let Streams::Terminal(peer) = &streams {
         dev::mount_console(peer)?;

@@ -5,8 +5,9 @@ use super::spec::Program;
 use super::words;
 use crate::error::{Context, Error, NOT_EXECUTABLE, NOT_FOUND, Result};
 use crate::namespace::accounts::{self, Account};
+use crate::namespace::credentials::{self, Rights};
+use crate::namespace::dev;
 use crate::namespace::root::{c_string, make_directories};
-use crate::namespace::{credentials, dev};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::{Errno, io, process};
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ pub struct Prepared {
     /// Every path to try, in order.
     paths: Vec<CString>,
     workdir: CString,
-    capabilities: u64,
+    rights: Rights,
 }
 
 /// Looks up account, words and directory. The process is in the container's root, as root.
@@ -56,7 +57,7 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
         args: args.iter().map(|word| c_string(word)).collect::<Result<_>>()?,
         env: env.iter().map(|entry| c_string(entry)).collect::<Result<_>>()?,
         workdir: c_string(workdir)?,
-        capabilities: program.capabilities,
+        rights: program.rights.clone(),
     })
 }
 
@@ -125,9 +126,13 @@ pub fn give_up_rights(prepared: &Prepared, streams: &Streams) -> Result<()> {
     if prepared.account.uid != 0 {
         streams.chown(&prepared.account)?;
     }
-    process::limit_open_files(1024, 524_288).context("limit open files")?;
-    process::limit_core_files().context("limit core files")?;
-    credentials::become_account(&prepared.account, prepared.capabilities)
+    credentials::limit(&prepared.rights.limits)?;
+    credentials::become_account(&prepared.account, &prepared.rights)
+}
+
+/// Gives up what is kept for `execute`; for a first process of ours, which executes nothing.
+pub fn give_up_the_rest(prepared: &Prepared) -> Result<()> {
+    credentials::give_up_admin(&prepared.account, &prepared.rights)
 }
 
 /// Whether a program ends when the process ends that started it.
@@ -152,9 +157,10 @@ pub fn execute(prepared: &Prepared, streams: &Streams, tie: Tie) -> Result<Infal
     }
     close_rest()?;
     if tie == Tie::Tied {
-        // Last, because a change of credentials takes it away.
+        // Late, because a change of the user takes it away.
         process::die_with_parent().context("tie the program to its keeper")?;
     }
+    credentials::seal(&prepared.account, &prepared.rights)?;
     Err(try_paths(prepared))
 }
 

@@ -24,6 +24,7 @@ pub fn run(
     let context = (prepared, &streams, socket.as_ref());
     let child = process::clone_into(Namespaces::default(), None, context, become_program)
         .context("start the program")?;
+    program::give_up_the_rest(prepared)?;
     // The program's copies remain: when those close, their readers see the end.
     drop((streams, socket.take()));
     for number in 0..3 {

@@ -1,5 +1,7 @@
 //! What is to be run, as plain data; nothing in it needs to be looked up any more.
 
+use crate::namespace::credentials::Rights;
+use crate::namespace::dev::Device;
 use crate::namespace::mounts::Volume;
 use crate::namespace::root::Root;
 use crate::sys::process::Namespaces;
@@ -20,6 +22,16 @@ pub struct Spec {
     pub cgroup2: bool,
     /// Whether a process of ours comes first, which reaps what the program leaves behind.
     pub init: bool,
+    /// Besides the usual ones.
+    pub devices: Vec<Device>,
+    /// Path below /proc/sys, and value.
+    pub sysctls: Vec<(String, String)>,
+    /// Size of /dev/shm; unsaid, 64 MiB.
+    pub shm_bytes: Option<u64>,
+    /// Whether nothing in /proc and /sys is hidden or protected.
+    pub unmasked: bool,
+    /// Whether /sys and the cgroups can be written.
+    pub privileged: bool,
     pub program: Program,
 }
 
@@ -34,8 +46,9 @@ pub struct Program {
     pub user: String,
     /// Absolute; made where it is missing.
     pub workdir: String,
-    /// A bit set.
-    pub capabilities: u64,
+    pub rights: Rights,
+    /// From -1000, never killed when memory is short, to 1000; unsaid, as its parent.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// Where the three standard descriptors of a program lead.

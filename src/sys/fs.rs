@@ -460,6 +460,11 @@ pub fn device_number(major: u32, minor: u32) -> u64 {
     libc::makedev(major, minor)
 }
 
+/// Major and minor number of a device.
+pub fn device_parts(device: u64) -> (u32, u32) {
+    (libc::major(device), libc::minor(device))
+}
+
 /// Gives an open file to another user and group.
 pub fn chown(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     // SAFETY: no memory is passed.

@@ -17,6 +17,7 @@ pub mod mount;
 pub mod net;
 pub mod proc;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 pub mod time;
 pub mod tty;

@@ -208,6 +208,16 @@ pub fn set_not_dumpable() -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0).map(drop)
 }
 
+/// Forbids this process and all that it will start to gain rights by executing a program.
+pub fn set_no_new_privileges() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// Keeps the permitted capabilities over the next change of the user; execve ends that.
+pub fn keep_capabilities() -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, 1).map(drop)
+}
+
 /// Has the kernel kill this process when its parent ends. Cleared when credentials change.
 pub fn die_with_parent() -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map(drop)
@@ -348,6 +358,14 @@ pub fn limit_open_files(soft: u64, hard: u64) -> Result<()> {
 /// Has the kernel write no core files of this process, unless it asks for them.
 pub fn limit_core_files() -> Result<()> {
     lower_limit(libc::RLIMIT_CORE as u32, 0, u64::MAX)
+}
+
+/// Sets a resource limit, in its own unit; `u64::MAX` is none. `EPERM` to go above a hard limit.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let new = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel reads one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
+    Ok(())
 }
 
 fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {

@@ -18,6 +18,7 @@ mod layer;
 mod leftovers;
 mod lifecycle;
 mod limits;
+mod privileges;
 mod run;
 mod seed;
 mod terminal;

@@ -58,6 +58,11 @@ Exit codes:
             about: "Working directory inside",
             set: |o, value| value.set(&mut o.exec.workdir),
         },
+        Flag {
+            spec: "--privileged",
+            about: "Give it all capabilities and all system calls",
+            set: |o, value| value.set(&mut o.exec.privileged),
+        },
     ],
     word: |o, word| {
         match o.container {

@@ -2,6 +2,7 @@
 
 use super::Globals;
 use crate::container::record::{Mount, MountKind, Record, State, Status};
+use crate::container::security::Security;
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, FAILURE, Result, report};
 use crate::image::{Image, ImageConfig};
@@ -251,9 +252,14 @@ fn of_host(record: &Record) -> Part<'static> {
     let tmpfs = record.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs);
     let mut tmpfs: Vec<_> =
         tmpfs.map(|mount| (&*mount.target, Part::Text(&mount.options))).collect();
+    let usual = Security::usual();
+    let security = record.security.as_ref().unwrap_or(&usual);
+    let (added, dropped) = security.changed_capabilities();
     object(&mut [
         ("AutoRemove", Part::Flag(record.auto_remove)),
         ("Binds", Part::Texts(&binds)),
+        ("CapAdd", Part::Texts(&added)),
+        ("CapDrop", Part::Texts(&dropped)),
         ("CpuShares", number(limits.cpu_shares)),
         ("CpusetCpus", Part::Text(limits.cpuset.as_deref().unwrap_or_default())),
         ("Init", Part::Flag(record.init)),
@@ -261,8 +267,12 @@ fn of_host(record: &Record) -> Part<'static> {
         ("MemorySwap", Part::Number(limits.memory_swap.unwrap_or(0))),
         ("NanoCpus", Part::Number(limits.milli_cpus.unwrap_or(0) as i64 * 1_000_000)),
         ("NetworkMode", Part::Text(&record.network)),
+        ("OomScoreAdj", Part::Number(security.oom_score_adj.unwrap_or(0))),
         ("PidsLimit", Part::Number(limits.pids.unwrap_or(2048))),
+        ("Privileged", Part::Flag(security.privileged)),
         ("ReadonlyRootfs", Part::Flag(record.read_only)),
+        ("SecurityOpt", Part::Texts(&security.options())),
+        ("ShmSize", Part::Number(security.shm_size.unwrap_or(64 << 20) as i64)),
         ("Tmpfs", object(&mut tmpfs)),
     ])
 }

@@ -12,6 +12,7 @@ mod ps;
 mod rm;
 mod rmi;
 mod run;
+mod security;
 mod start;
 mod stop;
 mod tag;

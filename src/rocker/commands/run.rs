@@ -1,6 +1,6 @@
 //! `run` and `create`: a new container. What the options mean together is decided by the engine.
 
-use super::Globals;
+use super::{Globals, security};
 use crate::container;
 use crate::container::options::{Options, Ran};
 use crate::error::{ENGINE, Error, Result};
@@ -230,6 +230,63 @@ const FLAGS: &[Flag<Options>] = &[
         spec: "--net, --network MODE",
         about: "Network: none or host",
         set: |o, value| value.set(&mut o.net),
+    },
+    Flag {
+        spec: "--cap-add NAME",
+        about: "Add a capability (NET_ADMIN, or ALL)",
+        set: |o, value| security::capability_names(&mut o.security.cap_add, &value.text()),
+    },
+    Flag {
+        spec: "--cap-drop NAME",
+        about: "Take a capability away (CHOWN, or ALL)",
+        set: |o, value| security::capability_names(&mut o.security.cap_drop, &value.text()),
+    },
+    Flag {
+        spec: "--security-opt OPTION",
+        about: "no-new-privileges[=false], seccomp=unconfined, or seccomp=FILE",
+        set: |o, value| security::security_option(&mut o.security, &value.text()),
+    },
+    Flag {
+        spec: "--privileged",
+        about: "Give it all rights and all devices: it can do anything to this host",
+        set: |o, value| value.set(&mut o.security.privileged),
+    },
+    Flag {
+        spec: "--device DEVICE[:CTR[:rwm]]",
+        about: "Show a device of the host, or a directory of them, inside",
+        set: |o, value| {
+            o.security.devices.push(security::device(&value.text())?);
+            Ok(())
+        },
+    },
+    Flag {
+        spec: "--ulimit NAME=SOFT[:HARD]",
+        about: "Limit a resource of each process (nofile=1024:2048)",
+        set: |o, value| {
+            o.security.ulimits.push(security::ulimit(&value.text())?);
+            Ok(())
+        },
+    },
+    Flag {
+        spec: "--sysctl KEY=VALUE",
+        about: "Set a kernel value of the container's own (net.ipv4.ip_forward=1)",
+        set: |o, value| value.set(&mut o.security.sysctls),
+    },
+    Flag {
+        spec: "--shm-size SIZE",
+        about: "Size of /dev/shm (default 64m)",
+        set: |o, value| {
+            o.security.shm_size = Some(units::parse_size(&value.text())?);
+            Ok(())
+        },
+    },
+    Flag {
+        spec: "--oom-score-adj NUMBER",
+        about: "Whom the kernel ends first when memory is short (-1000 to 1000)",
+        set: |o, value| {
+            o.security.oom_score_adj = Some(security::oom_score(&value.text())?);
+            Ok(())
+        },
     },
     Flag {
         spec: "--cidfile FILE",

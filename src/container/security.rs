@@ -1,0 +1,371 @@
+//! What a container may do: from the options to what is stored, and from there to its rights.
+
+use super::record::Record;
+use crate::error::{Context, Error, Result};
+pub use crate::namespace::capabilities;
+use crate::namespace::credentials::{DEFAULT_CAPABILITIES, Filter, Limit, Rights};
+use crate::namespace::dev::Device;
+use crate::namespace::seccomp::profile;
+use crate::sys::fs::{self, Dir, Kind};
+use miniserde::{Deserialize, Serialize};
+
+/// What was asked for; unsaid is the default.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Bit sets; all bits stand for the word `ALL`.
+    pub cap_add: u64,
+    pub cap_drop: u64,
+    pub privileged: bool,
+    pub no_new_privileges: Option<bool>,
+    /// Neither masked nor read-only paths: `--security-opt systempaths=unconfined`.
+    pub unmasked: bool,
+    /// `unconfined`, or the path of a profile.
+    pub seccomp: Option<String>,
+    pub ulimits: Vec<Ulimit>,
+    pub devices: Vec<DeviceRule>,
+    /// `KEY=VALUE` each.
+    pub sysctls: Vec<String>,
+    pub shm_size: Option<u64>,
+    pub oom_score_adj: Option<i64>,
+}
+
+/// What a container that is not like every other stores of its rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// A bit set.
+    pub capabilities: u64,
+    pub privileged: bool,
+    pub no_new_privileges: Option<bool>,
+    pub unmasked: bool,
+    /// Empty for the default, `unconfined`, or `profile`.
+    pub seccomp: String,
+    /// The instructions of the profile.
+    pub filter: Vec<u64>,
+    pub ulimits: Vec<Ulimit>,
+    pub devices: Vec<DeviceRule>,
+    pub sysctls: Vec<String>,
+    pub shm_size: Option<u64>,
+    pub oom_score_adj: Option<i64>,
+}
+
+/// A resource of setrlimit(2); `u64::MAX` is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// A device of the host that a container gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// A device, or a directory of devices.
+    pub source: String,
+    /// An absolute path below /dev.
+    pub target: String,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
+}
+
+impl Security {
+    /// What every container may do.
+    pub fn usual() -> Self {
+        Self {
+            capabilities: DEFAULT_CAPABILITIES,
+            privileged: false,
+            no_new_privileges: None,
+            unmasked: false,
+            seccomp: String::new(),
+            filter: Vec::new(),
+            ulimits: Vec::new(),
+            devices: Vec::new(),
+            sysctls: Vec::new(),
+            shm_size: None,
+            oom_score_adj: None,
+        }
+    }
+}
+
+impl Security {
+    /// Names of the capabilities besides the usual ones, and of those of the usual ones that it
+    /// does not have.
+    pub fn changed_capabilities(&self) -> (Vec<String>, Vec<String>) {
+        let added = capabilities::names(self.capabilities & !DEFAULT_CAPABILITIES);
+        (added, capabilities::names(DEFAULT_CAPABILITIES & !self.capabilities))
+    }
+
+    /// `--security-opt`, as it was given.
+    pub fn options(&self) -> Vec<String> {
+        let privileges = self.no_new_privileges.map(|on| format!("no-new-privileges={on}"));
+        let seccomp = Some(&self.seccomp).filter(|seccomp| !seccomp.is_empty());
+        privileges.into_iter().chain(seccomp.map(|name| format!("seccomp={name}"))).collect()
+    }
+}
+
+/// The word for no filter at all.
+pub const UNCONFINED: &str = "unconfined";
+/// What is stored where the filter is the user's.
+const PROFILE: &str = "profile";
+/// The longest profile that is read.
+const PROFILE_LIMIT: u64 = 1 << 20;
+
+/// Decides what a new container may do; nothing where all is as always.
+pub fn decide(asked: &Asked, own_network: bool) -> Result<Option<Security>> {
+    let capabilities = match asked {
+        Asked { privileged: true, .. } => capabilities::ALL,
+        Asked { cap_add: capabilities::ALL, cap_drop, .. } => capabilities::ALL & !cap_drop,
+        Asked { cap_add, cap_drop, .. } => DEFAULT_CAPABILITIES & !cap_drop | cap_add,
+    };
+    let (seccomp, filter) = match asked.seccomp.as_deref() {
+        Some(UNCONFINED) => (UNCONFINED, Vec::new()),
+        None if asked.privileged => (UNCONFINED, Vec::new()),
+        None => ("", Vec::new()),
+        Some(path) => (PROFILE, read_profile(path, capabilities)?),
+    };
+    for sysctl in &asked.sysctls {
+        check_sysctl(sysctl, own_network)?;
+    }
+    for device in &asked.devices {
+        devices_of(device)?;
+    }
+    let security = Security {
+        capabilities,
+        privileged: asked.privileged,
+        no_new_privileges: asked.no_new_privileges,
+        unmasked: asked.unmasked || asked.privileged,
+        seccomp: seccomp.to_owned(),
+        filter,
+        ulimits: asked.ulimits.clone(),
+        devices: asked.devices.clone(),
+        sysctls: asked.sysctls.clone(),
+        shm_size: asked.shm_size,
+        oom_score_adj: asked.oom_score_adj,
+    };
+    Ok((security != Security::usual()).then_some(security))
+}
+
+fn read_profile(path: &str, capabilities: u64) -> Result<Vec<u64>> {
+    let what = || format!("seccomp profile {path}");
+    let file = std::fs::File::open(path).map_err(fs::errno).context(what())?;
+    let text = fs::read_file(file.into(), PROFILE_LIMIT).context(what())?;
+    let text = String::from_utf8(text).map_err(|_| Error::new("is not UTF-8")).context(what())?;
+    profile::read(&text, capabilities).context(what())
+}
+
+/// Values of the kernel that belong to one namespace: others would be the host's own.
+const OF_IPC: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+fn check_sysctl(text: &str, own_network: bool) -> Result<()> {
+    let (key, _) = split_sysctl(text)?;
+    let refuse = |why: &str| Err(Error::new(format!("sysctl {key}: {why}")));
+    let name = |part: &str| {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-@:".contains(&byte);
+        !part.is_empty() && part.bytes().all(good)
+    };
+    if !key.split('.').all(name) {
+        return refuse("is no name of a kernel value");
+    }
+    match () {
+        () if OF_IPC.contains(&key.as_str()) || key == "kernel.domainname" => Ok(()),
+        () if key.starts_with("fs.mqueue.") => Ok(()),
+        () if key.starts_with("net.") && own_network => Ok(()),
+        () if key.starts_with("net.") => refuse("the network is the host's own"),
+        () => refuse("belongs to the whole host, not to a container"),
+    }
+}
+
+/// Key, with dots, and value of `KEY=VALUE`.
+fn split_sysctl(text: &str) -> Result<(String, &str)> {
+    match text.split_once('=') {
+        // With slashes a part may hold a dot, as the name of an interface: that stays refused.
+        Some((key, value)) if !value.is_empty() && !value.contains('\0') => {
+            Ok((key.replace('/', "."), value))
+        }
+        _ => Err(Error::new(format!("sysctl {text}: is not KEY=VALUE"))),
+    }
+}
+
+/// Path below /proc/sys and value of each kernel value of a container.
+pub fn sysctls(security: &Security) -> Result<Vec<(String, String)>> {
+    let path = |text: &String| {
+        split_sysctl(text).map(|(key, value)| (key.replace('.', "/"), value.to_owned()))
+    };
+    security.sysctls.iter().map(path).collect()
+}
+
+/// How deep a directory of devices may be.
+const DEVICE_DEPTH: u32 = 8;
+
+/// The device, or all devices in the directory, as they are on the host now.
+pub fn devices_of(rule: &DeviceRule) -> Result<Vec<Device>> {
+    let what = || format!("device {}", rule.source);
+    let mut found = Vec::new();
+    let stat = fs::stat_path(&rule.source).context(what())?;
+    match stat.kind {
+        Kind::CharDevice | Kind::BlockDevice => {
+            found.push(Device::new(&rule.target, &rule.access, &stat));
+        }
+        Kind::Directory => {
+            let dir = Dir::open(&rule.source).context(what())?;
+            walk(&dir, &rule.target, &rule.access, DEVICE_DEPTH, &mut found).context(what())?;
+            if found.is_empty() {
+                return Err(Error::new("has no devices in it")).context(what());
+            }
+        }
+        _ => return Err(Error::new("is no device")).context(what()),
+    }
+    Ok(found)
+}
+
+fn walk(
+    dir: &Dir,
+    target: &str,
+    access: &str,
+    depth: u32,
+    found: &mut Vec<Device>,
+) -> crate::sys::Result<()> {
+    for name in dir.names()? {
+        let (Ok(stat), Some(text)) = (dir.stat(&name), name.to_str()) else { continue };
+        let path = format!("{target}/{text}");
+        match stat.kind {
+            Kind::CharDevice | Kind::BlockDevice => found.push(Device::new(&path, access, &stat)),
+            // A new /dev has these of its own.
+            Kind::Directory if depth > 0 && !OWN.contains(&path.as_str()) => {
+                walk(&dir.dir(&name)?, &path, access, depth - 1, found)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+const OWN: [&str; 3] = ["/dev/pts", "/dev/shm", "/dev/mqueue"];
+
+/// Every device that a container gets besides the usual ones.
+pub fn devices(security: &Security) -> Result<Vec<Device>> {
+    let mut all = Vec::new();
+    if security.privileged {
+        let host = DeviceRule {
+            source: "/dev".to_owned(),
+            target: "/dev".to_owned(),
+            access: "rwm".to_owned(),
+        };
+        all = devices_of(&host)?;
+        // Of these a container has its own: docker leaves them out too.
+        all.retain(|device| device.path != "/dev/console" && device.path != "/dev/ptmx");
+    }
+    for rule in &security.devices {
+        all.extend(devices_of(rule)?);
+    }
+    Ok(all)
+}
+
+/// The rights of a container's programs.
+pub fn rights(record: &Record) -> Rights {
+    let Some(security) = &record.security else {
+        return Rights {
+            capabilities: DEFAULT_CAPABILITIES,
+            no_new_privileges: None,
+            filter: Filter::Default,
+            limits: Vec::new(),
+        };
+    };
+    let limit =
+        |limit: &Ulimit| Limit { resource: limit.resource, soft: limit.soft, hard: limit.hard };
+    Rights {
+        capabilities: security.capabilities,
+        // Privileged means all privileges, whoever the user is.
+        no_new_privileges: match security.no_new_privileges {
+            None if security.privileged => Some(false),
+            asked => asked,
+        },
+        filter: match security.seccomp.as_str() {
+            UNCONFINED => Filter::None,
+            PROFILE => Filter::Profile(security.filter.clone()),
+            _ => Filter::Default,
+        },
+        limits: security.ulimits.iter().map(limit).collect(),
+    }
+}
+
+/// The rights of a program of `exec --privileged`.
+pub fn all_rights(record: &Record) -> Rights {
+    Rights {
+        capabilities: capabilities::ALL,
+        no_new_privileges: Some(false),
+        filter: Filter::None,
+        ..rights(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities_of(asked: Asked) -> u64 {
+        decide(&asked, true).unwrap().map_or(DEFAULT_CAPABILITIES, |security| security.capabilities)
+    }
+
+    #[test]
+    fn a_container_that_asks_for_nothing_stores_nothing() {
+        assert_eq!(decide(&Asked::default(), true), Ok(None));
+        let same = Asked { cap_add: 1, ..Asked::default() };
+        assert_eq!(decide(&same, true), Ok(None));
+    }
+
+    #[test]
+    fn capabilities_are_dropped_before_they_are_added() {
+        let asked = |cap_add, cap_drop| Asked { cap_add, cap_drop, ..Asked::default() };
+        let all = capabilities::ALL;
+        assert_eq!(capabilities_of(asked(0, all)), 0);
+        assert_eq!(capabilities_of(asked(1 << 12, all)), 1 << 12);
+        assert_eq!(capabilities_of(asked(all, 1)), all & !1);
+        assert_eq!(capabilities_of(asked(1 << 12, 1)), DEFAULT_CAPABILITIES & !1 | 1 << 12);
+        assert_eq!(capabilities_of(asked(1, 1)), DEFAULT_CAPABILITIES);
+        let privileged = Asked { privileged: true, ..Asked::default() };
+        assert_eq!(capabilities_of(privileged), all);
+    }
+
+    #[test]
+    fn only_kernel_values_of_a_namespace_can_be_set() {
+        for good in ["net.ipv4.ip_forward=1", "net/ipv4/ip_forward=1", "kernel.shmmax=1"] {
+            assert!(check_sysctl(good, true).is_ok(), "{good}");
+        }
+        assert!(check_sysctl("net.ipv4.ip_forward=1", false).is_err());
+        for bad in [
+            "kernel.core_pattern=|/x",
+            "vm.swappiness=1",
+            "kernel.shmmax",
+            "net.=1",
+            "net...kernel.sysrq=1",
+            "net.ipv4/../../kernel/sysrq=1",
+            "=1",
+            "fs.mqueue.=1",
+        ] {
+            assert!(check_sysctl(bad, true).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_by_name() {
+        let rule = |source: &str| DeviceRule {
+            source: source.to_owned(),
+            target: "/dev/x".to_owned(),
+            access: "rw".to_owned(),
+        };
+        let null = &devices_of(&rule("/dev/null")).unwrap()[0];
+        assert_eq!((null.major, null.minor, null.path.as_str()), (1, 3, "/dev/x"));
+        for bad in ["/no/such/device", "/etc/passwd", "/etc"] {
+            assert!(devices_of(&rule(bad)).unwrap_err().to_string().contains(bad), "{bad}");
+        }
+    }
+}

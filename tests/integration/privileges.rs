@@ -1,0 +1,250 @@
+//! What a program in a container may do: system calls, capabilities, limits, devices.
+
+use crate::harness::Rocker;
+use crate::harness_pty::Terminal;
+use std::fs;
+
+/// A rocker with busybox, and the option that shows the probe as /probe.
+pub fn with_probe() -> Option<(Rocker, String)> {
+    let rocker = Rocker::with_busybox()?;
+    let probe = rocker.program("probe");
+    let volume = format!("{}:/probe:ro", probe.display());
+    Some((rocker, volume))
+}
+
+/// What the program says in a new container with these options, without its last newline.
+#[track_caller]
+pub fn inside(rocker: &Rocker, options: &[&str], command: &[&str]) -> String {
+    let all = [&["run", "--rm"], options, &["--image", "busybox"], command].concat();
+    rocker.ok(&all).trim_end().to_owned()
+}
+
+/// One line of /proc/self/status.
+#[track_caller]
+fn status(rocker: &Rocker, options: &[&str], key: &str) -> String {
+    let text = inside(rocker, options, &["grep", &format!("^{key}:"), "/proc/self/status"]);
+    text.split_once(':').unwrap().1.trim().to_owned()
+}
+
+#[test]
+fn the_kernel_refuses_what_the_default_filter_does() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let call =
+        |words: &[&str]| inside(&rocker, &["-v", &volume], &[&["/probe", "call"], words].concat());
+    // keyctl, add_key, bpf, mount, unshare, perf_event_open, io_uring_setup, userfaultfd, kexec_load.
+    for number in ["250", "248", "321", "165", "272", "298", "425", "323", "246"] {
+        assert_eq!(call(&[number]), "EPERM", "call {number}");
+    }
+    // clone3, and what no list knows: a C library must find that they are not there.
+    for number in ["435", "467", "500", "400", "0x40000000"] {
+        assert_eq!(call(&[number]), "ENOSYS", "call {number}");
+    }
+    // A new user namespace; AF_ALG, AF_VSOCK; a personality that turns randomness off.
+    for words in [&["56", "0x10000000"][..], &["41", "38", "5"], &["41", "40", "1"]] {
+        assert_eq!(call(words), "EPERM", "{words:?}");
+    }
+    assert_eq!(call(&["135", "0x40000"]), "EPERM");
+    assert_eq!(call(&["41", "2", "1"]), "ok");
+}
+
+#[test]
+fn the_filter_holds_for_programs_of_exec_and_of_users_too() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    rocker.sleeper("web", &["-v", &volume]);
+    for user in ["0", "1000"] {
+        let said = rocker.ok(&["exec", "-u", user, "web", "/probe", "call", "250"]);
+        assert_eq!(said, "EPERM\n", "user {user}");
+        let seccomp =
+            rocker.ok(&["exec", "-u", user, "web", "grep", "Seccomp:", "/proc/self/status"]);
+        assert_eq!(seccomp, "Seccomp:\t2\n", "user {user}");
+    }
+    rocker.ok(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn nobody_types_into_the_terminal_of_the_caller() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    // Without -t the caller's terminal itself is standard input, at most as a copy; with -t a new one.
+    for options in [&["--rm", "-i"][..], &["--rm", "-t"]] {
+        let words = [&["run"], options, &["-v", &volume, "busybox", "/probe", "type"]].concat();
+        let mut terminal = Terminal::spawn(&rocker, &words, 24, 80);
+        terminal.expect("EPERM");
+        assert_eq!(terminal.finish(), 0);
+    }
+    for request in ["0x541c", "0x100005412"] {
+        let said = inside(&rocker, &["-v", &volume], &["/probe", "type", request]);
+        assert_eq!(said, "EPERM", "{request}");
+    }
+}
+
+#[test]
+fn seccomp_can_be_taken_away_and_replaced() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let unconfined = ["-v", &volume, "--security-opt", "seccomp=unconfined"];
+    assert_eq!(status(&rocker, &unconfined, "Seccomp"), "0");
+    let profile = rocker.files().join("profile.json");
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2},
+        {"names": ["socket"], "action": "SCMP_ACT_ERRNO",
+         "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]}]}"#;
+    fs::write(&profile, text).unwrap();
+    let option = format!("seccomp={}", profile.display());
+    rocker.sleeper("own", &["-v", &volume, "--security-opt", &option]);
+    let probe = |words: &[&str]| {
+        let words = [&["exec", "own", "/probe", "call"], words].concat();
+        rocker.ok(&words).trim_end().to_owned()
+    };
+    assert_eq!(probe(&["83", "0"]), "ENOENT");
+    assert_eq!((probe(&["41", "2", "1"]), probe(&["41", "1", "1"])), ("EPERM".into(), "ok".into()));
+    // Stored with the container: the file is not needed any more.
+    fs::remove_file(&profile).unwrap();
+    rocker.ok(&["stop", "-t", "0", "own"]);
+    rocker.ok(&["start", "own"]);
+    assert_eq!(probe(&["83", "0"]), "ENOENT");
+    rocker.ok(&["rm", "-f", "own"]);
+    let error = rocker.refused(&["run", "--security-opt", &option, "busybox", "true"], 125);
+    assert!(error.contains("profile.json") && error.contains("ENOENT"), "{error}");
+    fs::write(&profile, "{}").unwrap();
+    let error = rocker.refused(&["run", "--security-opt", &option, "busybox", "true"], 125);
+    assert!(error.contains("profile.json") && error.contains("defaultAction"), "{error}");
+}
+
+#[test]
+fn capabilities_are_podmans_eleven_and_nothing_is_inheritable() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let eleven = "00000000800405fb";
+    for (options, bounding, effective) in [
+        (&[][..], eleven, eleven),
+        (&["--user", "1000"], eleven, "0000000000000000"),
+        (&["--cap-drop", "ALL"], "0000000000000000", "0000000000000000"),
+        (&["--cap-drop", "all", "--cap-add", "net_admin"], "0000000000001000", "0000000000001000"),
+        (&["--cap-add", "CAP_NET_ADMIN"], "00000000800415fb", "00000000800415fb"),
+        (&["--cap-drop", "CHOWN,CAP_KILL"], "00000000800405da", "00000000800405da"),
+    ] {
+        let text = inside(&rocker, options, &["grep", "^Cap", "/proc/self/status"]);
+        let sets: Vec<&str> = text.lines().map(|line| line.split_once(":\t").unwrap().1).collect();
+        let none = "0000000000000000";
+        // Inheritable, permitted, effective, bounding, ambient.
+        assert_eq!(sets, [none, effective, effective, bounding, none], "{options:?}");
+    }
+    rocker.sleeper("web", &["--cap-add", "NET_ADMIN"]);
+    let text = rocker.ok(&["exec", "web", "grep", "-E", "^Cap(Inh|Bnd|Amb)", "/proc/self/status"]);
+    let expected =
+        "CapInh:\t0000000000000000\nCapBnd:\t00000000800415fb\nCapAmb:\t0000000000000000\n";
+    assert_eq!(text, expected);
+    assert_eq!(rocker.inspect("web", "{{.HostConfig.CapAdd}}"), "[CAP_NET_ADMIN]");
+    rocker.ok(&["rm", "-f", "web"]);
+    let error = rocker.refused(&["run", "--cap-add", "ROOT", "busybox", "true"], 125);
+    assert!(error.contains("ROOT"), "{error}");
+}
+
+#[test]
+fn a_user_other_than_root_gains_nothing_by_executing_a_program() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    assert_eq!(status(&rocker, &[], "NoNewPrivs"), "0");
+    assert_eq!(status(&rocker, &["--user", "1000"], "NoNewPrivs"), "1");
+    let options = ["--user", "1000", "--security-opt", "no-new-privileges=false"];
+    assert_eq!(status(&rocker, &options, "NoNewPrivs"), "0");
+    // The filter is there all the same, and the capability that loading it took is not.
+    assert_eq!(status(&rocker, &options, "Seccomp"), "2");
+    assert_eq!(status(&rocker, &options, "CapPrm"), "0000000000000000");
+    assert_eq!(status(&rocker, &["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
+}
+
+#[test]
+fn a_setuid_program_makes_root_of_a_user_only_where_that_was_allowed() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let make = ["sh", "-c", "cp /probe /su-id && chmod 4755 /su-id"];
+    rocker.ok(&[&["run", "--name", "maker", "-v", &volume, "busybox"][..], &make].concat());
+    rocker.ok(&["commit", "maker", "setuid"]);
+    let id = |options: &[&str]| {
+        let words = [&["run", "--rm"], options, &["setuid", "/su-id", "user"]].concat();
+        rocker.ok(&words).trim_end().to_owned()
+    };
+    assert_eq!(id(&["--user", "1000"]), "1000");
+    assert_eq!(id(&["--user", "1000", "--security-opt", "no-new-privileges=false"]), "0");
+    rocker.ok(&["rm", "maker"]);
+}
+
+#[test]
+fn the_first_process_of_ours_keeps_no_right_that_the_program_does_not_have() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = ["--init", "--cap-drop", "ALL"];
+    let text = inside(&rocker, &options, &["grep", "^CapEff", "/proc/1/status"]);
+    assert_eq!(text, "CapEff:\t0000000000000000");
+}
+
+#[test]
+fn privileged_means_everything_and_exec_can_have_it_alone() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let options = ["--privileged", "-v", &volume];
+    assert_eq!(status(&rocker, &options, "Seccomp"), "0");
+    assert_eq!(status(&rocker, &options, "CapEff"), status(&rocker, &options, "CapBnd"));
+    assert_eq!(
+        inside(&rocker, &options, &["/probe", "open", "/proc/sys/kernel/core_pattern", "1"]),
+        "ok"
+    );
+    assert_eq!(inside(&rocker, &options, &["/probe", "node", "/dev/kmsg"]), "c 1:11");
+    rocker.sleeper("web", &["-v", &volume]);
+    let words =
+        |options: &[&'static str]| [&["exec"], options, &["web", "/probe", "call", "165"]].concat();
+    assert_eq!(rocker.ok(&words(&[])), "EPERM\n");
+    // Past filter and capabilities: the kernel looks at what it was given.
+    assert_ne!(rocker.ok(&words(&["--privileged"])), "EPERM\n");
+    rocker.ok(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = [
+        "--ulimit",
+        "nofile=100:200",
+        "--ulimit",
+        "core=-1",
+        "--shm-size",
+        "1m",
+        "--sysctl",
+        "kernel.shmmax=4711",
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "--oom-score-adj",
+        "321",
+    ];
+    let script = "ulimit -Sn; ulimit -Hn; ulimit -c; cat /proc/sys/kernel/shmmax \
+        /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj; df -k /dev/shm | tail -n1";
+    let text = inside(&rocker, &options, &["sh", "-c", script]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..6], ["100", "200", "unlimited", "4711", "1", "321"], "{text}");
+    assert_eq!(lines[6].split_whitespace().nth(1), Some("1024"), "{text}");
+    rocker.sleeper("web", &options);
+    let text = rocker.ok(&["exec", "web", "sh", "-c", "ulimit -Sn; cat /proc/self/oom_score_adj"]);
+    assert_eq!(text, "100\n321\n");
+    rocker.ok(&["rm", "-f", "web"]);
+    for (sysctl, net) in [("kernel.core_pattern=x", "none"), ("net.ipv4.ip_forward=1", "host")] {
+        let words = ["run", "--net", net, "--sysctl", sysctl, "busybox", "true"];
+        let error = rocker.refused(&words, 125);
+        assert!(error.contains(sysctl.split('=').next().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_device_is_there_with_its_numbers_and_others_are_not() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let options = [
+        "-v",
+        &volume,
+        "--device",
+        "/dev/kmsg:/dev/log/kernel",
+        "--device",
+        "/dev/zero:/dev/null2",
+    ];
+    assert_eq!(inside(&rocker, &options, &["/probe", "node", "/dev/log/kernel"]), "c 1:11");
+    assert_eq!(inside(&rocker, &options, &["/probe", "node", "/dev/null2"]), "c 1:5");
+    assert_eq!(inside(&rocker, &["-v", &volume], &["/probe", "node", "/dev/kmsg"]), "ENOENT");
+    for device in ["/etc/passwd", "/no/such/device"] {
+        let error = rocker
+            .refused(&["run", "--device", &format!("{device}:/dev/x"), "busybox", "true"], 125);
+        assert!(error.contains(device), "{error}");
+    }
+}
