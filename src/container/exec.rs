@@ -7,7 +7,7 @@ use super::record::Status;
 use super::relay::{self, RawMode};
 use super::security;
 use super::spec::{self, add_variable};
-use super::state::current;
+use super::state::settle;
 use super::store::{Engine, no_such_container};
 use super::streams::Streams;
 use crate::cgroups;
@@ -25,8 +25,9 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     // A container that is being started is locked until its program runs: before that its first
     // process may still have the host's root, and so would whoever joined it.
     container.lock()?;
+    let state = settle(engine, &container);
     container.unlock();
-    let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
+    let state = state?.ok_or_else(|| no_such_container(name))?;
     let pidfd = match state.status {
         Status::Running => processes::open(state.pid, state.pid_start)?,
         _ => None,

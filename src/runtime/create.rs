@@ -64,7 +64,8 @@ impl Process {
 pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
-    let start = init::Start { spec, tasks: &entry.tasks, stdio, socket: far };
+    let start =
+        init::Start { spec, tasks: &entry.tasks, stdio, socket: far, parents: near.as_fd() };
     let child = process::clone_into(spec.namespaces, entry.into, start, init::main);
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC)

@@ -16,6 +16,7 @@ struct Start<'a> {
     tasks: &'a [OwnedFd],
     stdio: Stdio,
     socket: OwnedFd,
+    parents: BorrowedFd<'a>,
 }
 
 /// Starts a program in the namespaces and the group of the process that `pidfd` names.
@@ -41,13 +42,14 @@ pub fn exec(
         Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
         other => other.context("enter the namespaces of the container")?,
     }
-    let start = Start { program, tasks: &entry.tasks, stdio, socket: far };
+    let start = Start { program, tasks: &entry.tasks, stdio, socket: far, parents: near.as_fd() };
     let child = process::clone_into(Namespaces::default(), entry.into, start, main)
         .context("clone the process")?;
     Ok(Process::new(child, near))
 }
 
 fn main(start: Start<'_>) -> ! {
+    process::close_parents(start.parents);
     let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
     let Err(error) = become_program(start);
     program::give_up(socket.as_fd(), &error)
@@ -60,5 +62,5 @@ fn become_program(start: Start<'_>) -> Result<Infallible> {
     let streams = open_streams(start.stdio, &start.socket)?;
     let prepared = program::prepare(start.program)?;
     program::give_up_rights(&prepared, &streams)?;
-    program::execute(&prepared, &streams, tie)
+    program::execute(&prepared, &streams, tie, Some(start.socket.as_fd()))
 }

@@ -13,7 +13,7 @@ use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, process};
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the first process is given.
 pub struct Start<'a> {
@@ -22,11 +22,14 @@ pub struct Start<'a> {
     pub tasks: &'a [OwnedFd],
     pub stdio: Stdio,
     pub socket: OwnedFd,
+    /// The parent's end of the socket.
+    pub parents: BorrowedFd<'a>,
 }
 
 /// Becomes the container's first program, or reports why not.
 pub fn main(start: Start<'_>) -> ! {
-    let Start { spec, tasks, stdio, socket } = start;
+    let Start { spec, tasks, stdio, socket, parents } = start;
+    process::close_parents(parents);
     let mut socket = Some(socket);
     let Err(error) = become_container(spec, tasks, stdio, &mut socket);
     match &socket {
@@ -59,7 +62,7 @@ fn become_container(
     program::give_up_rights(&prepared, &streams)?;
     match spec.init {
         true => reaper::run(&prepared, streams, report),
-        false => program::execute(&prepared, &streams, Tie::Tied),
+        false => program::execute(&prepared, &streams, Tie::Tied, Some(socket.as_fd())),
     }
 }
 

@@ -143,7 +143,15 @@ pub enum Tie {
 }
 
 /// Becomes the program, in a session of its own. The socket of reports closes when it works.
-pub fn execute(prepared: &Prepared, streams: &Streams, tie: Tie) -> Result<Infallible> {
+///
+/// `parent` is that socket where the other end is the parent's own: one that died before the tie
+/// was made is gone from there.
+pub fn execute(
+    prepared: &Prepared,
+    streams: &Streams,
+    tie: Tie,
+    parent: Option<BorrowedFd<'_>>,
+) -> Result<Infallible> {
     process::setsid().context("start a session")?;
     streams.take()?;
     io::reset_signals().context("reset the signals")?;
@@ -159,6 +167,9 @@ pub fn execute(prepared: &Prepared, streams: &Streams, tie: Tie) -> Result<Infal
     if tie == Tie::Tied {
         // Late, because a change of the user takes it away.
         process::die_with_parent().context("tie the program to its keeper")?;
+        if parent.is_some_and(io::is_ready) {
+            return Err(Error::new("the process that started it is gone"));
+        }
     }
     credentials::seal(&prepared.account, &prepared.rights)?;
     Err(try_paths(prepared))

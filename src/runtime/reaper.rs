@@ -51,7 +51,7 @@ pub fn run(
 }
 
 fn become_program((prepared, streams, socket): (&Prepared, &Streams, Option<&OwnedFd>)) -> ! {
-    let Err(error) = program::execute(prepared, streams, Tie::Tied);
+    let Err(error) = program::execute(prepared, streams, Tie::Tied, None);
     match socket {
         Some(socket) => program::give_up(socket.as_fd(), &error),
         None => process::exit_now(error.code),

@@ -110,6 +110,11 @@ pub fn poll(list: &mut [Poll<'_>], milliseconds: i32) -> Result<usize> {
     }
 }
 
+/// Whether the other end of a socket is gone, or a message of it waits.
+pub fn is_ready(socket: BorrowedFd<'_>) -> bool {
+    poll(&mut [Poll::readable(socket)], 0).is_ok_and(|ready| ready > 0)
+}
+
 /// Waits as `poll` does, for ever, but first gives back the memory that only running needs: the
 /// program's code and constants, which are read again from its file, and the unused stack.
 ///

@@ -303,6 +303,15 @@ pub fn close_standard(number: i32) {
     let _ = unsafe { syscall!(Sysno::close, number) };
 }
 
+/// Closes a descriptor that the parent of this fresh copy owns: as long as the copy had it open
+/// too, it could not see the parent close it.
+///
+/// Only for the entry of `clone_into`, where the code that owns it never runs again.
+pub fn close_parents(fd: BorrowedFd<'_>) {
+    // SAFETY: see above; no owner of it is reachable in this process.
+    let _ = unsafe { syscall!(Sysno::close, fd.as_raw_fd()) };
+}
+
 /// Sets the host name of this UTS namespace; at most 64 bytes.
 pub fn sethostname(name: &str) -> Result<()> {
     // SAFETY: the kernel reads as many bytes as the name has.
