@@ -115,6 +115,19 @@ impl Group {
         Ok(&self.places[last])
     }
 
+    /// The directory in one hierarchy and its path; made where the limits did not need it.
+    pub(super) fn place(&mut self, hierarchy: &Hierarchy, id: &str) -> Result<(&str, &Dir)> {
+        let inside = |place: &Place| {
+            let rest = place.path.strip_prefix(&hierarchy.mount);
+            rest.is_some_and(|rest| rest.starts_with('/')) && place.version == hierarchy.version
+        };
+        let place = match self.places.iter().position(inside) {
+            Some(index) => &self.places[index],
+            None => self.make(hierarchy, id, &[])?,
+        };
+        Ok((&place.path, &place.dir))
+    }
+
     /// Absolute paths of the directories: what the container's state remembers.
     pub fn paths(&self) -> Vec<String> {
         self.places.iter().map(|place| place.path.clone()).collect()

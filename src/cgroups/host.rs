@@ -13,11 +13,15 @@ pub enum Controller {
     Cpuset,
     Memory,
     Pids,
+    /// Only where devices are to be restricted.
+    Devices,
 }
 
 impl Controller {
-    /// All of them.
+    /// Those with limits.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids];
+    /// All of them.
+    const KNOWN: [Self; 5] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids, Self::Devices];
 
     /// The kernel's name.
     pub fn name(self) -> &'static str {
@@ -26,6 +30,7 @@ impl Controller {
             Self::Cpuset => "cpuset",
             Self::Memory => "memory",
             Self::Pids => "pids",
+            Self::Devices => "devices",
         }
     }
 }
@@ -155,7 +160,7 @@ fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
     let options = right.nth(1).unwrap_or_default();
     let has = |c: &Controller| options.split(',').any(|option| option == c.name());
     let controllers: Vec<_> = match version {
-        Version::V1 => Controller::ALL.into_iter().filter(has).collect(),
+        Version::V1 => Controller::KNOWN.into_iter().filter(has).collect(),
         Version::V2 => Vec::new(),
     };
     if version == Version::V1 && controllers.is_empty() {

@@ -44,6 +44,7 @@ impl Limits {
             Controller::Cpuset => self.cpuset.is_some(),
             Controller::Memory => self.memory.is_some() || self.memory_swap.is_some(),
             Controller::Pids => self.pids.is_some_and(|pids| pids >= 0),
+            Controller::Devices => false,
         }
     }
 
@@ -60,6 +61,7 @@ impl Limits {
                 self.cpuset.iter().map(|list| setting("cpuset.cpus", list)).collect()
             }
             Controller::Memory => self.memory(version),
+            Controller::Devices => Vec::new(),
             Controller::Pids => match self.pids.unwrap_or(DEFAULT_PIDS) {
                 0.. => vec![setting("pids.max", self.pids.unwrap_or(DEFAULT_PIDS))],
                 _ => Vec::new(),

@@ -4,11 +4,12 @@
 use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
+use super::security;
 use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
 use super::{layer, spec, state};
-use crate::cgroups::{self, Group};
+use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
@@ -362,7 +363,7 @@ fn bring_up(
     loop {
         let layer = ways.next(engine, container, record)?;
         layer.clone_into(&mut state.layer);
-        let group = cgroups::create(&record.id, &record.limits)?;
+        let group = security::group(record)?;
         match attempt(engine, container, record, state, group, size) {
             Ok(Attempt::Running(running)) => return Ok(running),
             Ok(Attempt::NoOverlay(group, error)) => {

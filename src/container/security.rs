@@ -1,12 +1,15 @@
 //! What a container may do: from the options to what is stored, and from there to its rights.
 
 use super::record::Record;
+use crate::cgroups::devices::{Rule, restrict};
+use crate::cgroups::{self, Group};
 use crate::error::{Context, Error, Result};
 pub use crate::namespace::capabilities;
 use crate::namespace::credentials::{DEFAULT_CAPABILITIES, Filter, Limit, Rights};
 use crate::namespace::dev::Device;
 use crate::namespace::seccomp::profile;
 use crate::sys::fs::{self, Dir, Kind};
+use crate::sys::mount::Attr;
 use miniserde::{Deserialize, Serialize};
 
 /// What was asked for; unsaid is the default.
@@ -267,6 +270,56 @@ pub fn devices(security: &Security) -> Result<Vec<Device>> {
         all.extend(devices_of(rule)?);
     }
     Ok(all)
+}
+
+/// `CAP_MKNOD`
+const MKNOD: u64 = 1 << 27;
+
+/// How the root is mounted. A container that cannot make nodes of devices cannot use those that
+/// its image brings along either: it has the ones in /dev.
+pub fn root_attr(security: Option<&Security>) -> Attr {
+    match security.is_some_and(|security| security.capabilities & MKNOD != 0) {
+        true => Attr::default(),
+        false => Attr::NO_DEV,
+    }
+}
+
+/// What the cgroup of a container has to restrict its devices to; nothing where the kernel does
+/// so without it: no nodes can be made, and those in /dev may be read and written.
+pub fn device_rules(security: Option<&Security>) -> Result<Option<Vec<Rule>>> {
+    let Some(security) = security.filter(|security| !security.privileged) else { return Ok(None) };
+    let makes_nodes = security.capabilities & MKNOD != 0;
+    let all = |rule: &DeviceRule| rule.access.contains('r') && rule.access.contains('w');
+    if !makes_nodes && security.devices.iter().all(all) {
+        return Ok(None);
+    }
+    let mut rules: Vec<Rule> =
+        [3, 5, 7, 8, 9].into_iter().map(|minor| Rule::char(1, Some(minor), "rw")).collect();
+    rules.extend([Rule::char(5, Some(0), "rw"), Rule::char(5, Some(2), "rw")]);
+    rules.push(Rule::char(136, None, "rw"));
+    for device in devices(security)? {
+        let Device { block, major, minor, access, .. } = device;
+        rules.push(Rule { block, major: Some(major), minor: Some(minor), access });
+    }
+    // A node alone is harmless: to open it is what needs a rule. And /dev is made from inside.
+    for block in [false, true] {
+        rules.push(Rule { block, major: None, minor: None, access: "m".to_owned() });
+    }
+    Ok(Some(rules))
+}
+
+/// Makes the groups of a container: its limits, and its devices where they need restricting.
+pub fn group(record: &Record) -> Result<Group> {
+    let mut group = cgroups::create(&record.id, &record.limits)?;
+    let Some(rules) = device_rules(record.security.as_ref())? else { return Ok(group) };
+    match restrict(&mut group, &record.id, &rules) {
+        Ok(()) => Ok(group),
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = group.destroy();
+            Err(error)
+        }
+    }
 }
 
 /// The rights of a container's programs.

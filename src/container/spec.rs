@@ -357,6 +357,7 @@ pub fn runtime_spec(
             // Its own directory: what lies below is held open by the overlay itself.
             target: c_string(&home)?,
             kind,
+            attr: security::root_attr(kept),
         },
         volumes,
         hostname: record.hostname.clone(),

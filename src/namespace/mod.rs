@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod capabilities;
 pub mod credentials;
 pub mod dev;
+pub mod lock;
 pub mod mounts;
 pub mod net;
 pub mod root;

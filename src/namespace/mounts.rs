@@ -201,9 +201,10 @@ pub fn mask() -> Result<()> {
     Ok(())
 }
 
-/// Makes the root itself read-only; what is mounted in it stays as it is.
-pub fn protect_root() -> Result<()> {
-    mount::set_attr_at(c"/", Attr::READ_ONLY).context("make the root read-only")
+/// Makes the root itself read-only; what is mounted in it stays as it is. `attr` is what the root
+/// was mounted with.
+pub fn protect_root(attr: Attr) -> Result<()> {
+    mount::set_attr_at(c"/", attr | Attr::READ_ONLY).context("make the root read-only")
 }
 
 /// Reads mount options such as `ro,noexec,size=64m` of a tmpfs: attributes, and what is left for

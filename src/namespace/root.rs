@@ -15,6 +15,8 @@ pub struct Root {
     /// A directory to mount on. Only this namespace sees what it covers go.
     pub target: CString,
     pub kind: RootKind,
+    /// `NO_DEV` where the container may use no devices but those in /dev.
+    pub attr: Attr,
 }
 
 /// What is mounted as the root.
@@ -44,11 +46,12 @@ pub fn mount_root(root: &Root) -> Result<()> {
     process::chdir(&root.base).context(format_args!("open {}", root.base.to_string_lossy()))?;
     match &root.kind {
         RootKind::Overlay { options } => {
-            mount::create(c"overlay", &root.target, Attr::default(), options)
+            mount::create(c"overlay", &root.target, root.attr, options)
                 .context("mount the overlay")?;
         }
         RootKind::Directory { path } => {
             mount::bind(path, &root.target).context("bind the root file system")?;
+            mount::set_attr_at(&root.target, root.attr).context("restrict the root file system")?;
         }
     }
     process::chdir(&root.target).context("enter the root file system")

@@ -8,7 +8,7 @@ use super::report;
 use super::spec::{Spec, Stdio};
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
-use crate::namespace::{dev, mounts, net, root};
+use crate::namespace::{credentials, dev, lock, mounts, net, root};
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, process};
@@ -104,7 +104,14 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
         dev::mount_console(peer)?;
     }
     if spec.read_only {
-        mounts::protect_root()?;
+        mounts::protect_root(spec.root.attr)?;
+    }
+    if spec.program.rights.capabilities & credentials::SYS_ADMIN != 0 {
+        match lock::lock_mounts() {
+            // It can do anything to the host as it is.
+            Err(_) if spec.privileged => {}
+            other => other?,
+        }
     }
     Ok(streams)
 }

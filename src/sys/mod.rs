@@ -8,6 +8,7 @@
 pub mod abi;
 #[cfg(not(test))]
 mod alloc;
+pub mod bpf;
 pub mod child;
 pub mod control;
 pub mod file;

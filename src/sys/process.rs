@@ -20,6 +20,7 @@ impl Namespaces {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
     pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
     pub const NET: Self = Self(libc::CLONE_NEWNET as u64);
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
     /// Whether every namespace of `other` is in this set.
@@ -375,6 +376,18 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     // SAFETY: the kernel reads one structure.
     unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
     Ok(())
+}
+
+/// Calls with no limit on locked memory, which before Linux 5.11 bounds what BPF programs take.
+pub fn without_memory_lock_limit<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let resource = libc::RLIMIT_MEMLOCK as u32;
+    // SAFETY: the kernel writes one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut old) }?;
+    set_limit(resource, u64::MAX, u64::MAX)?;
+    let result = call();
+    set_limit(resource, old.rlim_cur, old.rlim_max)?;
+    result
 }
 
 fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {

@@ -1,8 +1,9 @@
 //! What a program in a container may do: system calls, capabilities, limits, devices.
 
-use crate::harness::Rocker;
+use crate::harness::{Output, PATIENCE, Rocker, finish};
 use crate::harness_pty::Terminal;
 use std::fs;
+use std::process::Command;
 
 /// A rocker with busybox, and the option that shows the probe as /probe.
 pub fn with_probe() -> Option<(Rocker, String)> {
@@ -246,5 +247,80 @@ fn a_device_is_there_with_its_numbers_and_others_are_not() {
         let error = rocker
             .refused(&["run", "--device", &format!("{device}:/dev/x"), "busybox", "true"], 125);
         assert!(error.contains(device), "{error}");
+    }
+}
+
+/// What the program says in a container that was started where nothing is mounted on `hidden`.
+fn inside_without(rocker: &Rocker, hidden: &str, words: &[&str]) -> Output {
+    let script = format!("umount {hidden} 2>/dev/null; exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(rocker.binary()).args(words);
+    rocker.prepare(&mut command);
+    finish(command, b"", PATIENCE)
+}
+
+const MAKE_AND_OPEN: &str = "/probe mknod /k 1 11; /probe open /k 1; /probe mknod /n 1 3; \
+    /probe open /n 2; /probe mknod /b 7 0 b; /probe open /b; : > /dev/ptmx && echo terminal";
+
+#[test]
+fn with_the_right_to_make_nodes_only_the_usual_devices_can_be_opened() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let words = ["run", "--rm", "--cap-add", "MKNOD", "-v", &volume, "busybox", "sh", "-c"];
+    let words = [&words[..], &[MAKE_AND_OPEN]].concat();
+    let expected = "ok\nEPERM\nok\nok\nok\nEPERM\nterminal\n";
+    // By the controller of v1 where there is one, and without it by a program on cgroup2.
+    for hidden in ["/no/such/mount", "/sys/fs/cgroup/devices"] {
+        let output = inside_without(&rocker, hidden, &words);
+        assert_eq!((output.code, output.stdout.as_str()), (0, expected), "{hidden}: {output:?}");
+    }
+    let output = inside_without(&rocker, "-R /sys/fs/cgroup", &words);
+    assert_eq!(output.code, 125, "{output:?}");
+    assert!(output.stderr.contains("restrict devices"), "{output:?}");
+    // A container like every other needs no cgroup for it.
+    let output = inside_without(&rocker, "-R /sys/fs/cgroup", &["run", "--rm", "busybox", "true"]);
+    assert_eq!(output.code, 0, "{output:?}");
+}
+
+#[test]
+fn without_the_right_to_make_nodes_none_can_be_opened_that_is_not_in_dev() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let script = "/probe mknod /k 1 11; /probe open /k 1";
+    let maker = ["run", "--name", "maker", "--privileged", "-v", &volume, "busybox", "sh", "-c"];
+    assert_eq!(rocker.ok(&[&maker[..], &[script]].concat()), "ok\nok\n");
+    rocker.ok(&["commit", "maker", "nodes"]);
+    for layer in [&[][..], &["--read-only"]] {
+        let words = [&["run", "--rm"], layer, &["-v", &volume, "nodes", "/probe"]].concat();
+        assert_eq!(rocker.ok(&[&words[..], &["open", "/k", "1"]].concat()), "EACCES\n");
+        assert_eq!(rocker.ok(&[&words[..], &["mknod", "/dev/x", "1", "3"]].concat()), "EPERM\n");
+    }
+    rocker.ok(&["rm", "maker"]);
+}
+
+#[test]
+fn a_device_for_reading_cannot_be_written() {
+    let Some((rocker, volume)) = with_probe() else { return };
+    let options = ["--device", "/dev/zero:/dev/z:r", "-v", &volume];
+    let flags = |flags| inside(&rocker, &options, &["/probe", "open", "/dev/z", flags]);
+    // The rule is that of the device, which /dev/zero is too: a wider one already allows both.
+    assert_eq!((flags("0"), flags("1")), ("ok".to_owned(), "ok".to_owned()));
+    let options = ["--device", "/dev/kmsg:/dev/k:w", "--cap-add", "SYSLOG", "-v", &volume];
+    let flags = |flags| inside(&rocker, &options, &["/probe", "open", "/dev/k", flags]);
+    assert_eq!((flags("0"), flags("1")), ("EPERM".to_owned(), "ok".to_owned()));
+}
+
+#[test]
+fn with_the_right_to_mount_what_lies_below_the_root_stays_covered() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let attack = rocker.program("attack");
+    let volume = format!("{}:/attack:ro", attack.display());
+    for right in [&["--cap-add", "SYS_ADMIN"][..], &["--privileged"]] {
+        let words = [&["run", "--rm", "-v", &volume], right, &["busybox", "/attack"]].concat();
+        let said = rocker.ok(&words);
+        assert!(said.starts_with("walk: stays\numount: Invalid argument\n"), "{right:?}: {said}");
+        let script = "mount -t tmpfs none /mnt && umount /mnt && echo works";
+        let words = [&["run", "--rm"], right, &["busybox", "sh", "-c", script]].concat();
+        assert_eq!(rocker.ok(&words), "works\n", "{right:?}");
+        let words = [&["run", "--rm"], right, &["busybox", "umount", "/proc"]].concat();
+        assert_ne!(rocker.run(&words).code, 0, "{right:?}");
     }
 }
