@@ -1,6 +1,8 @@
 //! The process that stays beside a container: it starts it, keeps its output, takes part in
 //! attaching, records its end and cleans up. It outlives the command that made it.
 
+mod again;
+
 use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
@@ -16,7 +18,7 @@ use crate::runtime::state::start_time;
 use crate::runtime::{self, Process, Stdio};
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
-use crate::sys::{io, process, tty};
+use crate::sys::{io, process, time, tty};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -87,6 +89,10 @@ struct Keeper {
     log: Writer,
     /// When SIGKILL follows the stop signal that this keeper was asked for.
     deadline: Option<Instant>,
+    /// This keeper was told to end: the container is not started again.
+    ending: bool,
+    /// How long it waited before it started the container the last time.
+    pause: Duration,
 }
 
 /// How long nothing happens before a keeper makes itself small.
@@ -118,6 +124,8 @@ impl Keeper {
                     signals,
                     log,
                     deadline: None,
+                    ending: false,
+                    pause: Duration::ZERO,
                 })
             }
             Err(error) => {
@@ -143,12 +151,18 @@ impl Keeper {
         // On the heap: its pages are touched only when there is something to read.
         let mut buffer = vec![0; CHUNK + 1];
         let Ok(buffer) = <&mut [u8; CHUNK + 1]>::try_from(&mut buffer[..]) else { return };
-        while !self.wait(buffer) {}
-        let exit = process::wait(self.process.child.pidfd.as_fd());
-        self.drain(buffer);
-        let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
-        self.record_end(code);
-        self.finish(code);
+        loop {
+            while !self.wait(buffer) {}
+            let exit = process::wait(self.process.child.pidfd.as_fd());
+            self.drain(buffer);
+            let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
+            let pause = self.record_end(code);
+            self.finish(code);
+            match pause {
+                Some(pause) if self.start_again(pause) => {}
+                _ => return,
+            }
+        }
     }
 
     /// Waits for something to happen and deals with it. True when the first process has ended.
@@ -223,6 +237,7 @@ impl Keeper {
     fn take_signals(&mut self) {
         while let Some(signal) = io::next_signal(self.signals.as_fd()) {
             if signal == libc::SIGTERM as u32 && self.deadline.is_none() {
+                self.ending = true;
                 let pidfd = self.process.child.pidfd.as_fd();
                 let _ = process::send_signal(pidfd, self.record.stop_signal);
                 let seconds = u64::try_from(self.record.stop_timeout).unwrap_or(10);
@@ -284,37 +299,47 @@ impl Keeper {
     }
 
     /// Records the end, removes what only a running container needs, and, where that was asked
-    /// for, the container.
-    fn record_end(&mut self, code: u8) {
+    /// for, the container. Gives the time until it is started again.
+    fn record_end(&mut self, code: u8) -> Option<Duration> {
         let oom_killed = self.record.limits.memory.is_some() && self.group.oom_killed();
         let group = std::mem::take(&mut self.group);
         let _ = group.destroy();
-        layer::release(&self.engine, &self.container, &self.state);
         let _ = self.container.dir.unlink(SOCKET);
         self.listener = None;
         if self.container.lock().is_err() {
-            return;
+            return None;
         }
         if self.record.auto_remove {
+            layer::release(&self.engine, &self.container, &self.state);
             let _ = erase(&self.engine, &self.container, &self.record.name);
-            return;
+            return None;
         }
         // `stop` may have left its mark meanwhile.
         let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
-        let status = if stored.stopping { Status::Stopped } else { Status::Exited };
+        let again = self.next_start(&stored, code);
+        let status = match again {
+            Some(_) => Status::Restarting,
+            None if stored.stopping => Status::Stopped,
+            None => Status::Exited,
+        };
+        if again.is_none() {
+            layer::release(&self.engine, &self.container, &self.state);
+        }
         let ended = State {
             status,
             pid: 0,
-            keeper: 0,
+            keeper: if again.is_some() { stored.keeper } else { 0 },
             cgroups: Vec::new(),
             finished: now(),
+            finished_uptime: time::since_boot(),
             exit_code: code,
             oom_killed,
             ..stored
         };
         // Where the disk is full the container still is shown as exited, from the kernel's facts.
-        let _ = self.container.write_state(&ended, true);
+        let _ = self.container.write_state(&ended, again.is_none());
         self.container.unlock();
+        again
     }
 
     /// Tells the clients, and waits a little for those that are slow.
@@ -477,5 +502,6 @@ fn note_running(
     state.keeper_start = start_time(state.keeper)?;
     state.cgroups = group.paths();
     state.started = state::now();
+    state.started_uptime = time::since_boot();
     container.write_state(state, false)
 }

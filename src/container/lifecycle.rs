@@ -54,7 +54,11 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
     let Some(container) = &making.container else { return Err(Error::new("no container")) };
     fs::lock(container.dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
     let record = spec::record(options, &image, words, id)?;
-    let state = spec::first_state(&record);
+    let mut state = spec::first_state(&record);
+    if !ephemeral {
+        // One that removes itself does not outlive this boot, and its keeper writes it down.
+        state.boot_id = boot_id()?;
+    }
     fill(container, &record, &state)?;
     engine.take_name(&record.name, &record.id, ephemeral)?;
     making.name = Some(record.name.clone());
@@ -161,6 +165,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let tty = record.tty;
     // An attached client hears of the end, or of a failure: it need not be woken for the start.
     let announce = options.detach || options.cidfile.is_some() || options.pidfile.is_some();
+    let stays = !record.restart.is_empty();
     let order = Order {
         root_path: engine.root_path.clone(),
         run_path: engine.run_path.clone(),
@@ -194,10 +199,11 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         detach_keys: keys,
         signals: !options.no_signal_proxy && !tty,
     };
-    relay_to_end(relay, child, id)
+    relay_to_end(relay, child, id, stays)
 }
 
-fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {
+/// `stays` tells that the keeper may start the container again, and is not to be waited for.
+fn relay_to_end(relay: Relay, keeper: process::Child, id: String, stays: bool) -> Result<Ran> {
     match relay::run(relay)? {
         Left::Failed(error) => {
             relay::bury_keeper(keeper.pidfd.as_fd());
@@ -205,7 +211,9 @@ fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran>
         }
         Left::Detached => Ok(Ran::Detached(id)),
         Left::Exited(code) => {
-            relay::bury_keeper(keeper.pidfd.as_fd());
+            if !stays {
+                relay::bury_keeper(keeper.pidfd.as_fd());
+            }
             Ok(Ran::Ended(code))
         }
     }
@@ -227,7 +235,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     let container = engine.resolve(name)?;
     container.lock()?;
     let state = settle(engine, &container)?.ok_or_else(|| store::no_such_container(name))?;
-    if state.status == Status::Running {
+    if state.status.is_alive() {
         container.unlock();
         return match options.attach {
             true => super::attach(engine, name, options),
@@ -239,9 +247,17 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     // What a crash left of the log socket is in the way of the next one.
     clean_up(&container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);
+    let stays = !record.restart.is_empty();
     let stdin = options.interactive && record.interactive;
-    let fresh =
-        State { stopping: false, oom_killed: false, exit_code: 0, error: String::new(), ..state };
+    let fresh = State {
+        stopping: false,
+        stay_down: false,
+        restarts: 0,
+        oom_killed: false,
+        exit_code: 0,
+        error: String::new(),
+        ..state
+    };
     let order = Order {
         root_path: engine.root_path.clone(),
         run_path: engine.run_path.clone(),
@@ -262,7 +278,8 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         return Ok(Ran::Detached(id));
     }
     let signals = !options.no_signal_proxy && !tty;
-    relay_to_end(Relay { socket, stdin, terminal: tty, detach_keys: keys, signals }, child, id)
+    let relay = Relay { socket, stdin, terminal: tty, detach_keys: keys, signals };
+    relay_to_end(relay, child, id, stays)
 }
 
 /// Stops a container: the stop signal, then after some seconds SIGKILL. Below zero waits for ever.
@@ -271,7 +288,7 @@ pub fn stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
     let container = engine.resolve(name)?;
     container.lock()?;
     let state = settle(engine, &container)?;
-    let Some(state) = state.filter(|state| state.status == Status::Running) else {
+    let Some(state) = state.filter(|state| state.status.is_alive()) else {
         container.unlock();
         return Ok(());
     };
@@ -301,6 +318,10 @@ fn end_processes(container: &Container, state: &State, signal: u32, seconds: i64
                 return Err(Error::new(what).hint("a process of it hangs in a system call"));
             }
         }
+    }
+    if let (0, Some(keeper)) = (state.pid, &keeper) {
+        // It waits to start the container again, and finds that this is not wanted any more.
+        send(keeper.as_fd(), libc::SIGTERM as u32)?;
     }
     // A keeper that was killed leaves the rest to us.
     if let Some(keeper) = keeper
@@ -352,10 +373,23 @@ pub fn restart(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> 
     start(engine, name, &AttachOptions::default()).map(drop)
 }
 
-/// Sends a signal to the first process of a container that runs.
+/// Sends a signal to the first process of a container that runs. One that ends by the signals
+/// that are meant to end it is not started again.
 pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
     let container = engine.resolve(name)?;
     let state = state::current(engine, &container)?;
+    let record = container.record()?;
+    if !record.restart.is_empty() && [KILL, record.stop_signal].contains(&signal) {
+        container.lock()?;
+        let state = settle(engine, &container)?.filter(|state| state.status.is_alive());
+        let Some(state) = state else { return Err(not_running(name)) };
+        container.write_state(&State { stay_down: true, ..state.clone() }, false)?;
+        container.unlock();
+        if state.pid == 0 {
+            end_processes(&container, &state, signal, 0)?;
+            return finish(engine, &container);
+        }
+    }
     let pidfd = match state.filter(|state| state.status == Status::Running) {
         Some(state) => processes::open(state.pid, state.pid_start)?,
         None => None,
@@ -381,7 +415,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Err(error) if !force => return Err(error),
         Err(_) => State::empty(),
     };
-    let runs = is_running(&state, &boot_id()?);
+    let runs = state.status == Status::Restarting || is_running(&state, &boot_id()?);
     if runs && !force {
         container.unlock();
         return Err(Error::new(format!(
@@ -390,14 +424,20 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         ))
         .hint(format!("rocker stop {name} first, or rocker rm -f {name}")));
     }
+    let record = container.record();
     if runs {
         container.unlock();
+        if record.as_ref().is_ok_and(|record| !record.restart.is_empty())
+            && let Some(keeper) = processes::open(state.keeper, state.keeper_start)?
+        {
+            // So that it does not start the container again.
+            send(keeper.as_fd(), libc::SIGTERM as u32)?;
+        }
         end_processes(&container, &state, KILL, 0)?;
         if container.lock().is_err() {
             return Ok(());
         }
     }
-    let record = container.record();
     clean_up(&container, &state)?;
     let shown = record.as_ref().map_or(container.id.as_str(), |record| &record.name);
     erase(engine, &container, shown)?;

@@ -15,6 +15,7 @@ pub mod options;
 pub mod protocol;
 pub mod record;
 pub mod relay;
+pub mod restart;
 pub mod security;
 pub mod spec;
 pub mod state;

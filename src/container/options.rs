@@ -39,6 +39,8 @@ pub struct Options {
     pub interactive: bool,
     /// Removed by itself when it ends.
     pub rm: bool,
+    /// `no`, `on-failure[:N]`, `always` or `unless-stopped`.
+    pub restart: Option<String>,
     /// `none` or `host`.
     pub net: Option<String>,
     pub detach: bool,

@@ -41,6 +41,10 @@ pub struct Record {
     pub tty: bool,
     pub interactive: bool,
     pub auto_remove: bool,
+    /// `on-failure`, `always` or `unless-stopped`; empty for a container that stays down.
+    pub restart: String,
+    /// How often `on-failure` starts it again; 0 is without a bound.
+    pub restart_most: u32,
     /// `none` or `host`.
     pub network: String,
     /// `overlay`, `tmpfs` or `copy` where one was asked for, or a copy was made; else empty, and
@@ -155,6 +159,14 @@ pub struct State {
     pub stopping: bool,
     /// `overlay`, `tmpfs` or `copy`: what the last start used; empty before the first.
     pub layer: String,
+    /// It was ended on purpose, though not by `stop`: it is not started again.
+    pub stay_down: bool,
+    /// How often its policy started it since it was started by hand.
+    pub restarts: u32,
+    /// The times above in nanoseconds since the boot that `boot_id` names; 0 for another boot.
+    pub created_uptime: i64,
+    pub started_uptime: i64,
+    pub finished_uptime: i64,
 }
 
 impl State {
@@ -184,6 +196,11 @@ impl State {
             error: String::new(),
             stopping: false,
             layer: String::new(),
+            stay_down: false,
+            restarts: 0,
+            created_uptime: 0,
+            started_uptime: 0,
+            finished_uptime: 0,
         }
     }
 }

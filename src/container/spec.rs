@@ -4,6 +4,7 @@
 use super::layer;
 use super::options::Options;
 use super::record::{Mount, MountKind, Record, State, Status};
+use super::restart;
 use super::security;
 use super::store::{Container, Engine, check_name};
 use crate::error::{Context, Error, Result};
@@ -56,6 +57,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         return Err(Error::new(format!("host name {hostname:?}: not usable")));
     }
     check_limits(options)?;
+    let (restart, restart_most) = restart::parse(options.restart.as_deref().unwrap_or_default())?;
     let workdir = options.workdir.clone().unwrap_or_else(|| config.working_dir.clone());
     let stop_signal = options.stop_signal.as_deref().unwrap_or(&config.stop_signal);
     Ok(Record {
@@ -85,6 +87,8 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         tty: options.tty,
         interactive: options.interactive || options.tty,
         auto_remove: options.rm,
+        restart,
+        restart_most,
         network: network(options.net.as_deref())?,
         layer_mode: options.layer.clone().unwrap_or_default(),
         security: security::decide(&options.security, options.net.as_deref() != Some("host"))?,
@@ -290,6 +294,7 @@ pub fn first_state(record: &Record) -> State {
         network: record.network.clone(),
         image_name: record.image.clone(),
         created: record.created,
+        created_uptime: time::since_boot(),
         ..State::empty()
     }
 }

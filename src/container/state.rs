@@ -51,15 +51,26 @@ fn is_held(parent: &Dir, id: &str) -> bool {
     dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryExclusive) == Err(Errno::EWOULDBLOCK))
 }
 
+/// The state without the times since another boot.
+fn in_this_boot(state: State, boot: &str) -> State {
+    match state.boot_id == boot {
+        true => state,
+        false => State { created_uptime: 0, started_uptime: 0, finished_uptime: 0, ..state },
+    }
+}
+
 /// The stored state, made true: what stopped unseen is shown as exited.
-fn derive(mut state: State, boot: &str) -> (State, bool) {
+fn derive(state: State, boot: &str) -> (State, bool) {
+    let mut state = in_this_boot(state, boot);
     if !state.status.is_alive() || is_alive(&state, boot) {
         return (state, false);
+    }
+    if state.status != Status::Restarting {
+        state.exit_code = UNSEEN;
     }
     state.status = if state.stopping { Status::Stopped } else { Status::Exited };
     state.pid = 0;
     state.keeper = 0;
-    state.exit_code = UNSEEN;
     (state, true)
 }
 
@@ -156,7 +167,7 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
             // Most of the time one look at the state and one at the keeper's lock will do.
             let container = match read_state(&parent, &id) {
                 Some(state) if !state.status.is_alive() || is_held(&parent, &id) => {
-                    states.push(state);
+                    states.push(in_this_boot(state, &boot));
                     continue;
                 }
                 _ => match parent.dir(&id) {

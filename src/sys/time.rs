@@ -1,4 +1,5 @@
-//! The local time of an instant, by the C library: `TZ`, else `/etc/localtime`.
+//! The local time of an instant, by the C library (`TZ`, else `/etc/localtime`), and the time
+//! since the boot.
 
 /// An instant as a clock on the wall shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +16,15 @@ pub struct Local {
     pub offset_seconds: i64,
     /// The short name of the zone; empty where it is unknown or not readable.
     pub zone: String,
+}
+
+/// Nanoseconds since the boot, the time that the machine slept included. Unlike the time of day
+/// it is always right.
+pub fn since_boot() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is the one that the call fills; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
 /// The local time of an instant, in seconds since the epoch; `None` for a year out of range.

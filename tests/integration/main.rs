@@ -19,6 +19,7 @@ mod leftovers;
 mod lifecycle;
 mod limits;
 mod privileges;
+mod restart;
 mod run;
 mod seed;
 mod terminal;

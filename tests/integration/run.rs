@@ -159,7 +159,7 @@ fn a_detached_exec_outlives_its_command() {
 }
 
 #[test]
-fn where_no_overlay_is_possible_the_image_is_copied() {
+fn a_copy_of_the_image_keeps_its_changes_where_no_overlay_is_possible() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     // An upper directory that is an overlay itself is refused by the kernel.
     let base = rocker.files().join("stacked");
@@ -167,7 +167,7 @@ fn where_no_overlay_is_possible_the_image_is_copied() {
         mount -t overlay x -o lowerdir=lower,upperdir=upper,workdir=work all; \
         export ROCKER_ROOT=$1/all/root ROCKER_RUN_ROOT=$1/run; \
         \"$2\" import \"$3\" busybox > /dev/null; \
-        \"$2\" run --name a busybox sh -c 'echo new > /etc/new; rm -f /etc/passwd'; \
+        \"$2\" run --name a --layer copy busybox sh -c 'echo new > /etc/new; rm -f /etc/passwd'; \
         \"$2\" run --rm busybox sh -c 'ls /etc/new 2>&1; ls /etc/passwd'; \
         \"$2\" start -a a; \"$2\" commit a copied > /dev/null; \
         \"$2\" run --rm copied sh -c 'cat /etc/new; ls /etc/passwd 2>&1; true'; \

@@ -194,7 +194,7 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
         ("Image", Part::Text(&format!("sha256:{}", record.image_id))),
         ("LogPath", Part::Text(&format!("{place}/container.log"))),
         ("Name", Part::Text(&format!("/{}", record.name))),
-        ("RestartCount", Part::Number(0)),
+        ("RestartCount", Part::Number(state.restarts.into())),
         ("Driver", Part::Text(layer)),
         ("Platform", Part::Text("linux")),
         ("HostConfig", of_host(record)),
@@ -224,7 +224,8 @@ fn of_state(state: &State) -> Part<'static> {
     let is = |status: Status| Part::Flag(state.status == status);
     object(&mut [
         ("Status", Part::Text(state.status.word())),
-        ("Running", Part::Flag(matches!(state.status, Status::Running | Status::Paused))),
+        // Docker counts one that waits for its next start.
+        ("Running", Part::Flag(state.status.is_alive())),
         ("Paused", is(Status::Paused)),
         ("Restarting", is(Status::Restarting)),
         ("OOMKilled", Part::Flag(state.oom_killed)),
@@ -273,6 +274,16 @@ fn of_host(record: &Record) -> Part<'static> {
         ("ReadonlyRootfs", Part::Flag(record.read_only)),
         ("SecurityOpt", Part::Texts(&security.options())),
         ("ShmSize", Part::Number(security.shm_size.unwrap_or(64 << 20) as i64)),
+        (
+            "RestartPolicy",
+            object(&mut [
+                (
+                    "Name",
+                    Part::Text(if record.restart.is_empty() { "no" } else { &record.restart }),
+                ),
+                ("MaximumRetryCount", Part::Number(record.restart_most.into())),
+            ]),
+        ),
         ("Tmpfs", object(&mut tmpfs)),
     ])
 }

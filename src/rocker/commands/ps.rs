@@ -8,6 +8,7 @@ use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, units, when};
+use crate::sys::time;
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -193,7 +194,7 @@ fn ended(state: &State) -> bool {
 
 /// One container under docker's keys.
 fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
-    let now = when::now();
+    let now = Now { wall: when::now(), uptime: time::since_boot() };
     let command = if full { state.command.clone() } else { print::cut(&state.command, WIDTH) };
     let mounts: Vec<String> = record
         .iter()
@@ -203,7 +204,8 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
             MountKind::Tmpfs => mount.target.clone(),
         })
         .collect();
-    let ago = units::duration(now / 1_000_000_000 - state.created) + " ago";
+    let created = state.created.saturating_mul(1_000_000_000);
+    let ago = since(now, created, state.created_uptime) + " ago";
     let labels = record.map_or(String::new(), |record| list::labels_text(&record.labels));
     json::object(&mut [
         ("Command", Part::Text(&json::compact(&json::text(command)))),
@@ -226,18 +228,30 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
     ])
 }
 
+/// The time of day, and since the boot, in nanoseconds.
+#[derive(Clone, Copy)]
+struct Now {
+    wall: i64,
+    uptime: i64,
+}
+
+/// How long ago something was, by the clock that nobody sets, where it was in this boot.
+fn since(now: Now, wall: i64, uptime: i64) -> String {
+    let passed = if uptime == 0 { now.wall - wall } else { now.uptime - uptime };
+    units::duration(passed / 1_000_000_000)
+}
+
 /// `Up 3 minutes`, `Exited (0) 2 hours ago`.
-fn status(state: &State, now: i64) -> String {
-    let since = |then: i64| units::duration((now - then) / 1_000_000_000);
+fn status(state: &State, now: Now) -> String {
+    let up = || since(now, state.started, state.started_uptime);
+    let ended = || since(now, state.finished, state.finished_uptime);
     match state.status {
         Status::Created => "Created".to_string(),
-        Status::Running => format!("Up {}", since(state.started)),
-        Status::Paused => format!("Up {} (Paused)", since(state.started)),
-        Status::Restarting => {
-            format!("Restarting ({}) {} ago", state.exit_code, since(state.finished))
-        }
+        Status::Running => format!("Up {}", up()),
+        Status::Paused => format!("Up {} (Paused)", up()),
+        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, ended()),
         Status::Exited | Status::Stopped => {
-            format!("Exited ({}) {} ago", state.exit_code, since(state.finished))
+            format!("Exited ({}) {} ago", state.exit_code, ended())
         }
         Status::Dead => "Dead".to_string(),
     }
@@ -249,29 +263,18 @@ mod tests {
 
     fn sample() -> State {
         State {
-            pid: 0,
             id: "0123456789".into(),
             name: "web".into(),
             command: "/bin/sleep 1000 and more".into(),
-            created_time: String::new(),
             status: Status::Stopped,
-            volume: Vec::new(),
-            port_mapping: Vec::new(),
             network: "none".into(),
             image_name: "busybox:latest".into(),
             created: 1_768_381_637,
-            pid_start: 0,
-            keeper: 0,
-            keeper_start: 0,
-            boot_id: String::new(),
             started: 1,
             finished: 120_000_000_000,
             exit_code: 143,
-            oom_killed: false,
-            error: String::new(),
             stopping: true,
-            layer: String::new(),
-            cgroups: Vec::new(),
+            ..State::empty()
         }
     }
 
@@ -289,9 +292,13 @@ mod tests {
     #[test]
     fn the_status_tells_how_long_and_how_it_ended() {
         let mut state = sample();
-        assert_eq!(status(&state, 240_000_000_000), "Exited (143) 2 minutes ago");
+        let at = |wall| Now { wall, uptime: 90_000_000_000 };
+        assert_eq!(status(&state, at(240_000_000_000)), "Exited (143) 2 minutes ago");
         state.status = Status::Running;
-        assert_eq!(status(&state, 60_000_000_001), "Up About a minute");
+        assert_eq!(status(&state, at(60_000_000_001)), "Up About a minute");
+        // Somebody has set the clock meanwhile.
+        state.started_uptime = 30_000_000_000;
+        assert_eq!(status(&state, at(0)), "Up About a minute");
     }
 
     #[test]

@@ -90,6 +90,16 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.rm),
     },
     Flag {
+        spec: "--restart POLICY",
+        about: "Start it again when it ends: no, on-failure[:N], always, unless-stopped",
+        set: |o, value| {
+            let text = value.text();
+            container::restart::parse(&text)?;
+            o.restart = Some(text);
+            Ok(())
+        },
+    },
+    Flag {
         spec: "--name NAME",
         about: "Name of the container (default its id)",
         set: |o, value| value.set(&mut o.name),
@@ -311,6 +321,9 @@ fn check(options: &Options) -> Result<()> {
     if options.image.is_none() && options.words.is_empty() {
         let error = Error::new("run: no image is named").code(ENGINE);
         return Err(error.hint("rocker run --image NAME COMMAND"));
+    }
+    if options.rm && options.restart.as_deref().is_some_and(|policy| policy != "no") {
+        return wrong("conflicting options: cannot specify both --restart and --rm");
     }
     match (options.limits.memory, options.limits.memory_swap) {
         (None, Some(swap)) if swap > 0 => wrong("--memory-swap needs --memory"),
