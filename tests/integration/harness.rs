@@ -5,7 +5,7 @@
 
 use crate::harness_census::Census;
 use crate::harness_host as machine;
-pub use crate::harness_host::{has_controller, has_program, package, skip, slowed};
+pub use crate::harness_host::{has_controller, has_program, is_bare, package, skip, slowed};
 use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;
@@ -129,8 +129,14 @@ impl Rocker {
         command
     }
 
-    /// Gives a command the state directories and the network of this rocker.
+    /// Gives a command the state directories, the network and the mounts of this rocker.
     pub fn prepare(&self, command: &mut Command) {
+        self.prepare_tool(command);
+        machine::enter(command);
+    }
+
+    /// The same for a program that needs more mounted than rocker does.
+    fn prepare_tool(&self, command: &mut Command) {
         self.host.enter(command);
         command
             .env("ROCKER_ROOT", self.root())
@@ -139,7 +145,6 @@ impl Rocker {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        machine::enter(command);
     }
 
     /// Runs a command of the machine on the host's network; it must succeed. Gives its output.
@@ -155,7 +160,7 @@ impl Rocker {
     pub fn try_on_host(&self, words: &[&str]) -> Output {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        self.prepare(&mut command);
+        self.prepare_tool(&mut command);
         finish(command, b"", PATIENCE)
     }
 

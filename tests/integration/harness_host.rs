@@ -77,7 +77,7 @@ pub fn compiled(name: &str) -> Option<PathBuf> {
 
 /// Whether the host has less mounted than these tests, which then live in a namespace of mounts of
 /// their own. The host's is that of process 1.
-fn is_bare() -> bool {
+pub fn is_bare() -> bool {
     env::var_os("ROCKER_TEST_BARE").is_some()
 }
 

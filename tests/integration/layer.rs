@@ -140,7 +140,7 @@ fn a_full_state_directory_is_named_and_makes_way_again() {
 #[test]
 fn a_state_directory_that_cannot_be_written_is_named() {
     let Some(rocker) = Rocker::with_busybox() else { return };
-    let text = "mount --bind -o ro $ROCKER_ROOT $ROCKER_ROOT; mount -o remount,bind,ro $ROCKER_ROOT; \
+    let text = "mount --bind -o ro $ROCKER_ROOT $ROCKER_ROOT; mount -o remount,bind,ro $ROCKER_ROOT $ROCKER_ROOT; \
         rocker images -q; rocker run --rm --image busybox true; echo $?";
     let output = script(&rocker, text);
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
