@@ -1,6 +1,6 @@
 //! What a program in a container may do: system calls, capabilities, limits, devices.
 
-use crate::harness::{Output, PATIENCE, Rocker, finish};
+use crate::harness::{Output, PATIENCE, Rocker, finish, is_bare, skip};
 use crate::harness_pty::Terminal;
 use std::fs;
 use std::process::Command;
@@ -178,6 +178,9 @@ fn the_first_process_of_ours_keeps_no_right_that_the_program_does_not_have() {
 #[test]
 fn privileged_means_everything_and_exec_can_have_it_alone() {
     let Some((rocker, volume)) = with_probe() else { return };
+    if is_bare() {
+        return skip("the host has no devices");
+    }
     let options = ["--privileged", "-v", &volume];
     assert_eq!(status(&rocker, &options, "Seccomp"), "0");
     assert_eq!(status(&rocker, &options, "CapEff"), status(&rocker, &options, "CapBnd"));
@@ -232,6 +235,9 @@ fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
 #[test]
 fn a_device_is_there_with_its_numbers_and_others_are_not() {
     let Some((rocker, volume)) = with_probe() else { return };
+    if is_bare() {
+        return skip("the host has no devices");
+    }
     let options = [
         "-v",
         &volume,
