@@ -117,9 +117,18 @@ pub fn warn(what: impl Display) {
 /// Shows an error on stderr, and its remedy on a line of its own.
 pub fn report(error: &Error) {
     say("", error);
-    if let Some(hint) = &error.hint {
+    if let Some(hint) = error.hint.as_deref().or(check_line(error.errno)) {
         write_stderr(&format!("hint: {}\n", escape(hint)));
     }
+}
+
+/// Where `rocker check` tells more of what the host is to blame for.
+fn check_line(errno: Option<Errno>) -> Option<&'static str> {
+    Some(match errno? {
+        Errno::EROFS | Errno::ENOSPC | Errno::EDQUOT => "see rocker check, state directory",
+        Errno::ENOSYS => "see rocker check, kernel",
+        _ => return None,
+    })
 }
 
 fn say(kind: &str, what: &dyn Display) {

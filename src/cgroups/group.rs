@@ -88,8 +88,9 @@ fn fill(group: &mut Group, host: &Host, id: &str, limits: &Limits) -> Result<()>
     for controller in Controller::ALL {
         if limits.asks(controller) && host.find(controller).is_none() {
             let name = controller.name();
-            return Err(Error::new(format!("this host has no {name} cgroup controller"))
-                .hint("mount the cgroup file system, or leave the limit out"));
+            return Err(Error::new(format!("this host has no {name} cgroup controller")).hint(
+                "mount the cgroup file system, or leave the limit out; see rocker check, cgroup",
+            ));
         }
     }
     // Without any limit one group still tells the processes of the container apart.

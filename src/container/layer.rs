@@ -92,7 +92,7 @@ impl Ways {
 
 /// Whether a directory can be the upper layer of an overlay. Where extended attributes are missing
 /// the mount works, but a directory of the image cannot be removed.
-fn holds_layer(dir: &Dir) -> bool {
+pub fn holds_layer(dir: &Dir) -> bool {
     // EXT4, XFS and BTRFS_SUPER_MAGIC, include/uapi/linux/magic.h.
     const GOOD: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
     const RAMFS: u64 = 0x8584_58f6;

@@ -4,6 +4,7 @@
 //! holds its output and stays until it ends; commands talk to the keeper through a socket.
 
 pub mod attach;
+pub mod check;
 pub mod commit;
 pub mod exec;
 pub mod keeper;

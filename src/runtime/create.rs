@@ -68,11 +68,14 @@ pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
         init::Start { spec, tasks: &entry.tasks, stdio, socket: far, parents: near.as_fd() };
     let child = process::clone_into(spec.namespaces, entry.into, start, init::main);
     let child = match child {
-        Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC)
-            .hint("a limit on namespaces is reached: raise user.max_*_namespaces")),
-        Err(Errno::EINVAL) => {
-            Err(Error::from(Errno::EINVAL).hint("this kernel lacks a namespace: see /proc/self/ns"))
-        }
+        Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
+            "a limit on namespaces: raise user.max_*_namespaces; see rocker check, namespace",
+        )),
+        Err(Errno::EINVAL) => Err(match spec.namespaces.missing() {
+            Some(name) => Error::new(format!("this kernel has no {name} namespace"))
+                .hint(format!("see rocker check, namespace {name}")),
+            None => Error::from(Errno::EINVAL).hint("see rocker check, namespace"),
+        }),
         other => other.map_err(Error::from),
     };
     let child = child.context("clone the first process")?;

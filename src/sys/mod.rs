@@ -16,6 +16,7 @@ pub mod fs;
 pub mod io;
 pub mod mount;
 pub mod net;
+pub mod probe;
 pub mod proc;
 pub mod process;
 pub mod seccomp;

@@ -23,6 +23,25 @@ impl Namespaces {
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
+    /// Each with its name below /proc/self/ns.
+    pub const ALL: [(&str, Self); 7] = [
+        ("mnt", Self::MOUNT),
+        ("pid", Self::PID),
+        ("uts", Self::UTS),
+        ("ipc", Self::IPC),
+        ("net", Self::NET),
+        ("cgroup", Self::CGROUP),
+        ("user", Self::USER),
+    ];
+
+    /// The name of one in this set that the kernel does not have, as far as /proc tells.
+    pub fn missing(self) -> Option<&'static str> {
+        let known = super::proc::dir("self/ns").ok()?;
+        let missing = |name: &str| known.readlink(name).is_err();
+        let mut wanted = Self::ALL.into_iter().filter(|(_, one)| self.has(*one));
+        wanted.find(|(name, _)| missing(name)).map(|(name, _)| name)
+    }
+
     /// Whether every namespace of `other` is in this set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -1,6 +1,7 @@
 //! The commands. A new one is a new file and one line in `COMMANDS`.
 
 mod attach;
+mod check;
 mod commit;
 mod exec;
 mod images;
@@ -48,7 +49,13 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
     ("Images", &[&import::COMMAND, &images::COMMAND, &tag::COMMAND, &rmi::COMMAND]),
     (
         "Other",
-        &[&version::COMMAND, &super::manual::COMMAND, &completion::COMMAND, &completion::COMPLETE],
+        &[
+            &check::COMMAND,
+            &version::COMMAND,
+            &super::manual::COMMAND,
+            &completion::COMMAND,
+            &completion::COMPLETE,
+        ],
     ),
 ];
 

@@ -1,0 +1,271 @@
+//! What this host can do for containers, and why not: each fact from a try that leaves nothing.
+
+use super::layer;
+use crate::cgroups::Host;
+use crate::cgroups::host::{Controller, Version};
+use crate::namespace::root;
+use crate::sys::fs::{self, Dir};
+use crate::sys::mount::{self, Propagation};
+use crate::sys::process::{self, Exit, Namespaces};
+use crate::sys::{Errno, probe, proc, time};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// How a fact stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Ok,
+    /// Containers run, but with less, or in another way.
+    Limited,
+    /// Containers cannot run.
+    Missing,
+}
+
+impl Verdict {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Limited => "limited",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// One line of what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    pub name: String,
+    pub verdict: Verdict,
+    pub detail: String,
+}
+
+fn fact(name: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Fact {
+    Fact { name: name.into(), verdict, detail: detail.into() }
+}
+
+/// Oldest kernel that rocker runs on.
+const OLDEST: (u32, u32) = (5, 10);
+
+/// All facts, in the order in which a start needs them.
+pub fn facts(root: &Path, run: &Path) -> Vec<Fact> {
+    let mut facts = vec![kernel(), privileges(), proc_filesystem()];
+    facts.extend(Namespaces::ALL.into_iter().map(namespace));
+    facts.push(root_switch());
+    facts.extend(cgroups());
+    facts.push(directory("state directory", root));
+    facts.push(directory("run directory", run));
+    facts.push(writable_layer(root));
+    facts.push(match probe::seccomp_filter() {
+        Ok(()) => fact("seccomp", Verdict::Ok, "filters of system calls"),
+        Err(errno) => without("seccomp", "programs may make any system call", errno),
+    });
+    facts.extend(network());
+    facts.push(clock());
+    facts
+}
+
+/// A fact about something that is missed, but not needed.
+fn without(name: &str, what: &str, errno: Errno) -> Fact {
+    fact(name, Verdict::Limited, format!("{what} ({})", errno.name().unwrap_or("unknown error")))
+}
+
+fn kernel() -> Fact {
+    let release = proc::read("sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let verdict = match version {
+        (0, 0) => Verdict::Limited,
+        version if version < OLDEST => Verdict::Missing,
+        _ => Verdict::Ok,
+    };
+    let shown = if release.is_empty() { "unknown release" } else { release };
+    fact("kernel", verdict, format!("{shown}, {} or newer is needed", "5.10"))
+}
+
+fn privileges() -> Fact {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let capable = process::permitted_capabilities().is_ok_and(|have| have & SYS_ADMIN != 0);
+    match (process::is_root(), capable) {
+        (true, true) => fact("privileges", Verdict::Ok, "root"),
+        (true, false) => fact("privileges", Verdict::Missing, "root without CAP_SYS_ADMIN"),
+        (false, _) => fact("privileges", Verdict::Missing, "not root"),
+    }
+}
+
+fn proc_filesystem() -> Fact {
+    match (proc::is_mounted(), proc::own()) {
+        (true, _) => fact("proc", Verdict::Ok, "mounted on /proc"),
+        (false, Ok(_)) => fact("proc", Verdict::Ok, "not mounted; rocker has its own"),
+        (false, Err(errno)) => Fact {
+            verdict: Verdict::Missing,
+            ..without("proc", "neither mounted nor to be had", errno)
+        },
+    }
+}
+
+fn namespace((name, namespaces): (&str, Namespaces)) -> Fact {
+    let else_missing = match namespaces {
+        Namespaces::CGROUP => "containers see the host's paths of control groups",
+        Namespaces::USER => "no --userns; SYS_ADMIN in a container is not locked in",
+        _ => "",
+    };
+    // A namespace that is compiled out may be made without a word, and then is none.
+    let made = match namespaces.missing() {
+        None => attempt(namespaces, &|| Ok(())),
+        Some(_) => Err(Errno::EINVAL),
+    };
+    let title = format!("namespace {name}");
+    let what = match &made {
+        Ok(()) => return fact(title, Verdict::Ok, "can be made"),
+        Err(Errno::EINVAL) => "this kernel does not have it",
+        Err(Errno::ENOSPC | Errno::EUSERS) => "a limit is reached: raise user.max_*_namespaces",
+        Err(_) => "may not be made here",
+    };
+    let errno = made.err().unwrap_or(Errno::EIO);
+    match else_missing.is_empty() {
+        true => Fact { verdict: Verdict::Missing, ..without(&title, what, errno) },
+        false => without(&title, &format!("{what}: {else_missing}"), errno),
+    }
+}
+
+/// Runs a try in a child that first makes these namespaces; what it does goes with it.
+fn attempt(namespaces: Namespaces, act: &dyn Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    fn main((namespaces, act): (Namespaces, &dyn Fn() -> Result<(), Errno>)) -> ! {
+        let result = process::unshare(namespaces).and_then(|()| act());
+        // The numbers of x86_64 fit.
+        process::exit_now(result.err().map_or(0, |errno| errno.into_raw() as u8))
+    }
+    let child = process::clone_into(Namespaces::default(), None, (namespaces, act), main)?;
+    match process::wait(child.pidfd.as_fd())? {
+        Exit::Code(0) => Ok(()),
+        Exit::Code(errno) => Err(Errno::new(errno.into())),
+        Exit::Signal(_) => Err(Errno::EIO),
+    }
+}
+
+fn root_switch() -> Fact {
+    let pivot = attempt(Namespaces::MOUNT, &|| {
+        root::cut_off(Propagation::Private).map_err(|error| error.errno.unwrap_or(Errno::EIO))?;
+        // Any directory will do: nobody else sees what covers it.
+        let tree = mount::detached(c"ramfs")?;
+        let place = ["/dev", "/proc", "/var", "/etc", "/bin"]
+            .into_iter()
+            .find_map(|name| Dir::open(name).ok());
+        mount::attach(tree.as_fd(), place.ok_or(Errno::ENOENT)?.as_fd())?;
+        process::fchdir(tree.as_fd())?;
+        mount::pivot_root_here()
+    });
+    match pivot {
+        Ok(()) => fact("root", Verdict::Ok, "pivot_root"),
+        Err(Errno::EINVAL) => {
+            fact("root", Verdict::Ok, "an initramfs or a chroot: moved over, the rest detached")
+        }
+        Err(errno) => Fact {
+            verdict: Verdict::Missing,
+            ..without("root", "neither pivot_root nor a move of mounts", errno)
+        },
+    }
+}
+
+fn cgroups() -> Vec<Fact> {
+    let host = Host::read().unwrap_or_default();
+    let has = |version| host.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
+    let (verdict, layout) = match (has(Version::V1), has(Version::V2)) {
+        (true, true) => (Verdict::Ok, "v1 and v2 (hybrid)"),
+        (true, false) => (Verdict::Ok, "v1"),
+        (false, true) => (Verdict::Ok, "v2"),
+        (false, false) => (Verdict::Limited, "none mounted: no limits"),
+    };
+    let mut facts = vec![fact("cgroups", verdict, layout)];
+    for controller in Controller::ALL {
+        let name = format!("cgroup {}", controller.name());
+        facts.push(match host.find(controller) {
+            Some(found) => {
+                let version = if found.version == Version::V1 { "v1" } else { "v2" };
+                fact(name, Verdict::Ok, format!("{version}, {}", found.mount))
+            }
+            None => fact(name, Verdict::Limited, "not there: its limits are refused"),
+        });
+    }
+    facts
+}
+
+/// The nearest directory above a path that is there, the path itself included.
+fn nearest(path: &Path) -> &Path {
+    path.ancestors().find(|path| fs::stat_path(path).is_ok()).unwrap_or(Path::new("/"))
+}
+
+fn directory(name: &str, path: &Path) -> Fact {
+    // MSDOS, PROC, SYSFS_SUPER_MAGIC: neither links nor owners, or no files of ours at all.
+    const USELESS: [u64; 3] = [0x4d44, 0x9fa0, 0x6265_6572];
+    let there = nearest(path);
+    let shown = path.display();
+    let kind = Dir::open(there).map_or(0, |dir| fs::filesystem_kind(dir.as_fd()));
+    if USELESS.contains(&kind) {
+        let why = "this kind of file system cannot hold it";
+        return fact(name, Verdict::Missing, format!("{shown}: {why}"));
+    }
+    let free = probe::room(there).map(|(free, total)| (free, total, total == 0 || free > 1 << 20));
+    match (probe::writable(there), free) {
+        (Ok(()), Ok((free, _, true))) => {
+            let made = if there == path { "" } else { ", still to be made" };
+            fact(name, Verdict::Ok, format!("{shown}, {} MiB free{made}", free >> 20))
+        }
+        (Ok(()), Ok(_)) => fact(name, Verdict::Missing, format!("{shown}: the disk is full")),
+        (Err(errno), _) | (_, Err(errno)) => Fact {
+            verdict: Verdict::Missing,
+            ..without(name, &format!("{shown}: cannot be written to"), errno)
+        },
+    }
+}
+
+fn writable_layer(path: &Path) -> Fact {
+    const NAME: &str = "writable layer";
+    let overlay = mount::detached(c"overlay");
+    // The overlay itself is there when it only complains that it was given no layers.
+    match overlay {
+        Err(errno @ Errno::ENODEV) => {
+            return without(NAME, "copy: this kernel has no overlayfs", errno);
+        }
+        Err(errno @ Errno::EPERM) => return without(NAME, "cannot be tried", errno),
+        _ => {}
+    }
+    match Dir::open(nearest(path)).is_ok_and(|dir| layer::holds_layer(&dir)) {
+        true => fact(NAME, Verdict::Ok, "overlay"),
+        false => {
+            let why = "tmpfs: the file system of the state directory cannot hold an overlay";
+            fact(NAME, Verdict::Limited, why)
+        }
+    }
+}
+
+fn network() -> Vec<Fact> {
+    let kinds = [("bridge", "no network but loopback"), ("veth", "no network but loopback")];
+    let mut facts = Vec::new();
+    for (kind, missing) in kinds {
+        facts.push(match attempt(Namespaces::NET, &|| probe::make_interface(kind)) {
+            Ok(()) => fact(kind, Verdict::Ok, "can be made"),
+            Err(errno) => without(kind, missing, errno),
+        });
+    }
+    facts.push(match attempt(Namespaces::NET, &probe::nf_tables) {
+        Ok(()) => fact("nf_tables", Verdict::Ok, "can be asked"),
+        Err(errno) => without("nf_tables", "no way out of a bridge, no published ports", errno),
+    });
+    facts
+}
+
+fn clock() -> Fact {
+    // When this was written.
+    const LEAST_YEAR: i32 = 2025;
+    let now = time::local(super::state::now() / 1_000_000_000).unwrap_or_default();
+    let shown = format!("{:04}-{:02}-{:02}", now.year, now.month, now.day);
+    match now.year >= LEAST_YEAR {
+        true => fact("clock", Verdict::Ok, shown),
+        false => {
+            let why = "the times of images and logs will be wrong, ages not";
+            fact("clock", Verdict::Limited, format!("{shown}: {why}"))
+        }
+    }
+}

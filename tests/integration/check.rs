@@ -1,0 +1,79 @@
+//! `rocker check`: each line from a fact, its exit code from whether containers can run.
+
+use crate::harness::{Output, PATIENCE, Rocker, finish, one_line};
+use std::process::Command;
+
+/// Runs a shell script in a user namespace of its own, whose limits are its own too.
+fn in_user_namespace(rocker: &Rocker, script: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script]);
+    rocker.prepare(&mut command);
+    command.env("binary", rocker.binary());
+    finish(command, b"", PATIENCE)
+}
+
+/// The line of the table that begins with this name.
+#[track_caller]
+fn line<'a>(table: &'a str, name: &str) -> &'a str {
+    let found = table.lines().find(|line| line.starts_with(&format!("{name}  ")));
+    found.unwrap_or_else(|| panic!("no line {name} in {table}"))
+}
+
+#[test]
+fn where_containers_run_check_says_so_and_changes_nothing() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let before = rocker.census();
+    let table = rocker.ok(&["check"]);
+    assert!(table.starts_with("CHECK  "), "{table}");
+    assert!(!table.contains("  missing  "), "{table}");
+    for name in ["kernel", "namespace pid", "cgroup memory", "state directory", "veth", "clock"] {
+        line(&table, name);
+    }
+    assert!(!rocker.root().exists(), "check made the state directory");
+    assert_eq!(rocker.left_since(&before), Vec::<String>::new());
+}
+
+#[test]
+fn the_lines_are_the_same_in_each_format() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let names = rocker.ok(&["check", "--format", "{{.Name}} {{.Status}}"]);
+    let objects = rocker.ok(&["check", "--format", "json"]);
+    assert_eq!(names.lines().count(), objects.lines().count());
+    for (name, object) in names.lines().zip(objects.lines()) {
+        let (name, status) = name.rsplit_once(' ').unwrap();
+        assert!(
+            object.contains(&format!("\"Name\":\"{name}\",\"Status\":\"{status}\"")),
+            "{object}"
+        );
+        assert!(object.contains("\"Detail\":\""), "{object}");
+    }
+}
+
+#[test]
+fn a_pid_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "echo 0 > /proc/sys/user/max_pid_namespaces || exit 77; \"$binary\" check; echo $?; \
+        \"$binary\" run --image busybox true; echo $?; \"$binary\" ps -q";
+    let output = in_user_namespace(&rocker, script);
+    if output.code == 77 || output.stderr.contains("unshare") {
+        return crate::harness::skip("this kernel has no user namespaces, or none may be made");
+    }
+    let missing = line(&output.stdout, "namespace pid");
+    assert!(missing.contains("  missing  ") && missing.contains("ENOSPC"), "{output:?}");
+    assert!(output.stdout.ends_with("\n1\n125\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("clone the first process"), "{output:?}");
+    assert!(output.stderr.contains("rocker check, namespace"), "{output:?}");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_missing() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let check = |root: &str| rocker.run(&["--root", root, "check"]);
+    let output = check("/proc/rocker");
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(line(&output.stdout, "state directory").contains("  missing  "), "{output:?}");
+    let deep = rocker.files().join("a/b");
+    let output = check(deep.to_str().unwrap());
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(line(&output.stdout, "state directory").contains("still to be made"), "{output:?}");
+}
