@@ -377,18 +377,20 @@ pub fn restart(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> 
 /// that are meant to end it is not started again.
 pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
     let container = engine.resolve(name)?;
-    let state = state::current(engine, &container)?;
+    let mut state = state::current(engine, &container)?;
     let record = container.record()?;
     if !record.restart.is_empty() && [KILL, record.stop_signal].contains(&signal) {
         container.lock()?;
-        let state = settle(engine, &container)?.filter(|state| state.status.is_alive());
-        let Some(state) = state else { return Err(not_running(name)) };
-        container.write_state(&State { stay_down: true, ..state.clone() }, false)?;
+        let now = settle(engine, &container)?.filter(|state| state.status.is_alive());
+        let Some(now) = now else { return Err(not_running(name)) };
+        container.write_state(&State { stay_down: true, ..now.clone() }, false)?;
         container.unlock();
-        if state.pid == 0 {
-            end_processes(&container, &state, signal, 0)?;
+        if now.pid == 0 {
+            end_processes(&container, &now, signal, 0)?;
             return finish(engine, &container);
         }
+        // It may have been started again since we looked first.
+        state = Some(now);
     }
     let pidfd = match state.filter(|state| state.status == Status::Running) {
         Some(state) => processes::open(state.pid, state.pid_start)?,

@@ -60,13 +60,13 @@ fn cover_root(root: &Dir) -> Result<()> {
     loop {
         let list = proc.read_special("self/mountinfo", 16 << 20).context("read mountinfo")?;
         let others = others(&String::from_utf8_lossy(&list), new);
-        // The last ones first: they may lie on those before. Paths still begin at the old root.
+        // Each takes along what lies on it. Paths still begin at the old root.
         let mut detached = 0;
-        for point in others.iter().rev() {
+        for point in &others {
             let point = CString::new(point.as_str()).map_err(|_| Errno::EINVAL)?;
             match mount::detach(&point) {
                 Ok(()) => detached += 1,
-                // It went with the one below.
+                // It went with another.
                 Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(errno) => {
                     return Err(errno).context(format_args!("detach {}", point.to_string_lossy()));
@@ -84,7 +84,9 @@ fn cover_root(root: &Dir) -> Result<()> {
     process::chroot(c".").context("enter the new root")
 }
 
-/// The mount points of all mounts but the bottom one, the mount `new`, and what lies below `new`.
+/// The mount points of all mounts but the bottom one, the mount `new`, and what lies below `new`;
+/// of those that lie on one another only the lowest, because letting go of one is the dearest
+/// call of all: the kernel waits until nobody walks through it.
 fn others(mountinfo: &str, new: u64) -> Vec<String> {
     // `36 35 98:0 /root /point options…`
     let mounts: Vec<(u64, u64, &str)> = mountinfo
@@ -102,10 +104,12 @@ fn others(mountinfo: &str, new: u64) -> Vec<String> {
         own.extend(mounts.iter().filter(|m| m.1 == parent && m.0 != parent).map(|m| m.0));
     }
     let bottom = |parent: u64| mounts.iter().all(|other| other.0 != parent);
-    let foreign = mounts
+    let foreign = |(id, parent, _): &&_| !own.contains(id) && id != parent && !bottom(*parent);
+    let lowest = mounts
         .iter()
-        .filter(|(id, parent, _)| !own.contains(id) && id != parent && !bottom(*parent));
-    foreign.map(|(_, _, point)| unescape(point)).collect()
+        .filter(foreign)
+        .filter(|(_, parent, _)| !mounts.iter().filter(foreign).any(|(other, ..)| other == parent));
+    lowest.map(|(_, _, point)| unescape(point)).collect()
 }
 
 #[cfg(test)]
@@ -113,7 +117,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mount_but_the_bottom_and_the_new_root_with_what_is_in_it_has_to_go() {
+    fn every_mount_but_the_bottom_and_the_new_root_with_what_is_in_it_has_to_go_with_what_it_bears()
+    {
         let list = "\
 40 40 0:2 / / rw - rootfs rootfs rw
 41 40 0:20 / /proc rw - proc proc rw
@@ -123,9 +128,9 @@ mod tests {
 45 44 0:24 / /data rw - tmpfs tmpfs rw
 46 45 0:25 / /data/x rw - tmpfs tmpfs rw
 ";
-        assert_eq!(others(list, 44), ["/proc", "/a b", "/a b/c"]);
+        assert_eq!(others(list, 44), ["/proc", "/a b"]);
         let list = list.replace("40 40 0:2", "40 1 0:2");
-        assert_eq!(others(&list, 44), ["/proc", "/a b", "/a b/c"]);
+        assert_eq!(others(&list, 44), ["/proc", "/a b"]);
         assert!(others("40 40 0:2 / / rw\n44 40 0:9 / / rw\n", 44).is_empty());
     }
 }

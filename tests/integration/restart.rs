@@ -1,6 +1,6 @@
 //! Restart policies: what is started again, when, how often, and what ends it.
 
-use crate::harness::{PATIENCE, Rocker, wait_until};
+use crate::harness::{PATIENCE, Rocker, slowed, wait_until};
 use std::time::{Duration, Instant};
 
 /// Runs a shell script in a new container with a policy.
@@ -26,7 +26,12 @@ fn restarted(rocker: &Rocker, name: &str, times: u32) {
 /// Waits until the container waits for its next start, with pauses long enough to look at.
 #[track_caller]
 fn waits(rocker: &Rocker, name: &str) {
-    restarted(rocker, name, 3);
+    // Each pause is twice the one before: a slow machine needs a long one.
+    restarted(
+        rocker,
+        name,
+        if slowed(Duration::from_secs(1)) > Duration::from_secs(1) { 5 } else { 3 },
+    );
     let seen = wait_until(PATIENCE, || status(rocker, name) == "restarting");
     assert!(seen, "{}", rocker.ok(&["ps"]));
 }
