@@ -6,7 +6,7 @@ use super::spec::{Spec, Stdio};
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
 use crate::sys::process::{self, Child};
-use crate::sys::{Errno, control, io, proc};
+use crate::sys::{Errno, control, exe, io, proc};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that is being set up, or runs.
@@ -64,8 +64,10 @@ impl Process {
 pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
-    let start =
-        init::Start { spec, tasks: &entry.tasks, stdio, socket: far, parents: near.as_fd() };
+    // Here, because it is a mount of this process's own namespace that is copied.
+    let own = exe::unwritable().context(PROTECT)?;
+    let (tasks, parents) = (&entry.tasks[..], near.as_fd());
+    let start = init::Start { spec, tasks, stdio, socket: far, parents, own };
     let child = process::clone_into(spec.namespaces, entry.into, start, init::main);
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
@@ -85,6 +87,9 @@ pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
     }
     Ok(Process { child, socket: near })
 }
+
+/// What is being done where a process is made to run from a file that nobody can write.
+pub const PROTECT: &str = "protect the file of this program";
 
 /// Tells the kernel how readily to kill a process when memory is short.
 ///

@@ -1,13 +1,13 @@
 //! Runs a further program in a container that runs already.
 
-use super::create::{Process, set_oom_score};
+use super::create::{PROTECT, Process, set_oom_score};
 use super::init::open_streams;
 use super::program::{self, Tie};
 use super::spec::{Program, Stdio};
 use crate::cgroups::{Entry, Group};
 use crate::error::{Context, Error, Result};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, io};
+use crate::sys::{Errno, exe, io};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +16,6 @@ struct Start<'a> {
     tasks: &'a [OwnedFd],
     stdio: Stdio,
     socket: OwnedFd,
-    parents: BorrowedFd<'a>,
 }
 
 /// Starts a program in the namespaces and the group of the process that `pidfd` names.
@@ -37,19 +36,28 @@ pub fn exec(
         set_oom_score("self", score)?;
     }
     // Before anything of ours can be seen from inside.
+    let file = exe::unwritable().context(PROTECT)?;
+    exe::run_from(file.as_fd()).context(PROTECT)?;
+    drop(file);
     process::set_not_dumpable().context("protect this process")?;
     match process::setns(pidfd, namespaces) {
         Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
         other => other.context("enter the namespaces of the container")?,
     }
-    let start = Start { program, tasks: &entry.tasks, stdio, socket: far, parents: near.as_fd() };
+    let start = Start { program, tasks: &entry.tasks, stdio, socket: far };
     let child = process::clone_into(Namespaces::default(), entry.into, start, main)
         .context("clone the process")?;
     Ok(Process::new(child, near))
 }
 
 fn main(start: Start<'_>) -> ! {
-    process::close_parents(start.parents);
+    let mut keep: Vec<_> = start.tasks.iter().map(AsFd::as_fd).collect();
+    keep.push(start.socket.as_fd());
+    start.stdio.add_to(&mut keep);
+    // From here on this process can be seen in the container.
+    if process::close_all_but(&keep).is_err() {
+        process::exit_now(1);
+    }
     let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
     let Err(error) = become_program(start);
     program::give_up(socket.as_fd(), &error)

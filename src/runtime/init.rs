@@ -2,6 +2,7 @@
 //!
 //! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
 
+use super::create::PROTECT;
 use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
@@ -11,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::namespace::{credentials, dev, lock, mounts, net, root};
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, exe, process};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -24,12 +25,18 @@ pub struct Start<'a> {
     pub socket: OwnedFd,
     /// The parent's end of the socket.
     pub parents: BorrowedFd<'a>,
+    /// The file of this program, where it cannot be written.
+    pub own: OwnedFd,
 }
 
 /// Becomes the container's first program, or reports why not.
 pub fn main(start: Start<'_>) -> ! {
-    let Start { spec, tasks, stdio, socket, parents } = start;
+    let Start { spec, tasks, stdio, socket, parents, own } = start;
     process::close_parents(parents);
+    if let Err(error) = exe::run_from(own.as_fd()).context(PROTECT) {
+        program::give_up(socket.as_fd(), &error);
+    }
+    drop(own);
     let mut socket = Some(socket);
     let Err(error) = become_container(spec, tasks, stdio, &mut socket);
     match &socket {

@@ -30,6 +30,9 @@ pub fn run(
     for number in 0..3 {
         process::close_standard(number);
     }
+    // Directories of the host among them, which a container that may trace us could go through.
+    process::close_all_but(&[signals.as_fd(), child.pidfd.as_fd()])
+        .context("close the open files")?;
     process::die_with_parent().context("tie the first process to its keeper")?;
     loop {
         let _ = io::poll(&mut [io::Poll::readable(signals.as_fd())], -1);

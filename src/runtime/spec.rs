@@ -6,7 +6,7 @@ use crate::namespace::mounts::Volume;
 use crate::namespace::root::Root;
 use crate::sys::process::Namespaces;
 use crate::sys::tty;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A container: its surroundings and its first program.
 #[derive(Debug, Clone)]
@@ -65,4 +65,13 @@ pub enum Stdio {
     },
     /// To the container's /dev/null.
     Null,
+}
+
+impl Stdio {
+    /// Adds the ends of the pipes to a list.
+    pub fn add_to<'a>(&'a self, list: &mut Vec<BorrowedFd<'a>>) {
+        if let Self::Pipes { stdin, stdout, stderr } = self {
+            list.extend(stdin.iter().chain([stdout, stderr]).map(AsFd::as_fd));
+        }
+    }
 }

@@ -122,6 +122,11 @@ pub fn clone_file(file: BorrowedFd<'_>) -> Result<OwnedFd> {
     open_tree(file.as_raw_fd(), c"", flags)
 }
 
+/// The same for the file at a path below an open directory. Links are followed.
+pub fn clone_file_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    open_tree(dir.as_raw_fd(), path, libc::OPEN_TREE_CLONE)
+}
+
 fn open_tree(dir: i32, path: &CStr, flags: u32) -> Result<OwnedFd> {
     let flags = flags | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: the path lives for the whole call.

@@ -427,6 +427,15 @@ fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
 pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
     setsid()?;
     chdir(c"/")?;
+    close_all_but(keep)?;
+    let null = super::file::null_device()?;
+    (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
+}
+
+/// Closes every descriptor but the three standard ones and `keep`.
+///
+/// Only in a fresh copy whose parent's code, which owns them, never runs again: see `detach`.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
     let mut first = 3;
@@ -438,8 +447,7 @@ pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
         }
         first = last.wrapping_add(1);
     }
-    let null = super::file::null_device()?;
-    (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
+    Ok(())
 }
 
 /// Finds the memory of this process that can be given back while it waits: segments of the
@@ -447,16 +455,7 @@ pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
 /// pairs of start and length it found.
 pub(super) fn clean_ranges(ranges: &mut [(usize, usize); 8]) -> usize {
     const PAGE: usize = 4096;
-    // SAFETY: the kernel put the address and the number of the program headers there.
-    let headers = unsafe {
-        let (first, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
-        if first == 0 {
-            return 0;
-        }
-        std::slice::from_raw_parts(first as *const libc::Elf64_Phdr, count as usize)
-    };
-    // The headers are the first thing in the file, right behind its own header of 64 bytes.
-    let base = headers.as_ptr().addr() - size_of::<libc::Elf64_Ehdr>();
+    let Some((base, headers)) = program_headers() else { return 0 };
     let mut found = 0;
     for header in headers {
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 && found < 6 {
@@ -472,4 +471,19 @@ pub(super) fn clean_ranges(ranges: &mut [(usize, usize); 8]) -> usize {
     let here = (&raw const found).addr() & !(PAGE - 1);
     ranges[found] = (here - 32 * PAGE, 28 * PAGE);
     found + 1
+}
+
+/// Where this program lies in memory, and its headers.
+pub(super) fn program_headers() -> Option<(usize, &'static [libc::Elf64_Phdr])> {
+    // SAFETY: the kernel put the address and the number of the program headers there, which lie in
+    // a part of the program that stays mapped.
+    let headers = unsafe {
+        let (first, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
+        if first == 0 {
+            return None;
+        }
+        std::slice::from_raw_parts(first as *const libc::Elf64_Phdr, count as usize)
+    };
+    // The headers are the first thing in the file, right behind its own header of 64 bytes.
+    Some((headers.as_ptr().addr() - size_of::<libc::Elf64_Ehdr>(), headers))
 }

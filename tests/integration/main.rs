@@ -8,6 +8,7 @@ mod bare;
 mod check;
 mod cli;
 mod docs;
+mod escapes;
 mod harness;
 mod harness_census;
 mod harness_host;

@@ -66,33 +66,34 @@ int main(int argc, char **argv)
 		return printf("%c %u:%u\n", S_ISCHR(s.st_mode) ? 'c' : S_ISBLK(s.st_mode) ? 'b' : '-',
 			major(s.st_rdev), minor(s.st_rdev)) < 0;
 	}
-	if (!strcmp(what, "exe")) {
-		// Loops over the processes as they appear, and tries to open the program of each for writing:
-		// CVE-2019-5736. Says how many programs it saw, and how many it could open so.
-		long end = time(0) + atol(argv[2]), seen = 0, opened = 0, own = getpid();
-		char path[64], target[256];
-		while (time(0) < end)
-			for (long pid = 2; pid < 400; pid++) {
-				if (pid == own)
-					continue;
+	if (!strcmp(what, "exe")) { // INODE SIZE
+		// Until a file /end appears, looks at every process as it comes, and tries to write to the
+		// file that it runs from where that is the file of this inode and size: CVE-2019-5736.
+		unsigned long inode = strtoul(argv[2], 0, 10), size = strtoul(argv[3], 0, 10);
+		long seen = 0, opened = 0, read_only = 0;
+		char path[64];
+		struct stat s;
+		while (access("/end", F_OK))
+			for (long pid = 2; pid < 4000; pid++) {
 				snprintf(path, sizeof path, "/proc/%ld/exe", pid);
 				int fd = open(path, O_PATH | O_CLOEXEC);
 				if (fd < 0)
 					continue;
-				snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-				ssize_t n = readlink(path, target, sizeof target - 1);
-				target[n > 0 ? n : 0] = 0;
-				if (strstr(target, "rocker")) {
+				if (!fstat(fd, &s) && s.st_ino == inode && s.st_size == size) {
 					seen++;
-					int w = open(path, O_WRONLY | O_CLOEXEC);
-					for (int i = 0; w < 0 && errno == ETXTBSY && i < 2000; i++)
+					close(open("/seen", O_CREAT | O_RDWR, 0600));
+					snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+					int w;
+					int tries = 0;
+					do // Busy as long as it runs.
 						w = open(path, O_WRONLY | O_CLOEXEC);
-					if (w >= 0)
-						opened++, close(w);
+					while (w < 0 && errno == ETXTBSY && ++tries < 10000 && !usleep(1000));
+					read_only += w < 0 && errno == EROFS;
+					opened += w >= 0;
 				}
 				close(fd);
 			}
-		return printf("seen %ld opened %ld\n", seen, opened) < 0;
+		return printf("seen %d opened %ld read-only %d\n", seen > 0, opened, read_only > 0) < 0;
 	}
 	return fprintf(stderr, "probe: what?\n"), 2;
 }
