@@ -4,9 +4,11 @@
 //! holds its output and stays until it ends; commands talk to the keeper through a socket.
 
 pub mod attach;
+pub mod boot;
 pub mod check;
 pub mod commit;
 pub mod exec;
+pub mod init;
 pub mod keeper;
 pub mod layer;
 pub mod lifecycle;
@@ -24,6 +26,7 @@ pub mod store;
 pub mod streams;
 
 pub use attach::{attach, wait};
+pub use boot::boot;
 pub use commit::{CommitChanges, commit, image_config, remove_image};
 pub use exec::exec;
 pub use lifecycle::{create, kill, remove, restart, run, start, stop};

@@ -80,6 +80,9 @@ fn derive(state: State, boot: &str) -> (State, bool) {
 pub fn current(engine: &Engine, container: &Container) -> Result<Option<State>> {
     let boot = boot_id()?;
     let (state, unseen) = derive(container.stored_state()?, &boot);
+    if unseen && is_held(&container.dir, ".") {
+        return in_another_namespace(container);
+    }
     match unseen && container.try_lock() {
         true => {
             let settled = settle(engine, container);
@@ -90,12 +93,21 @@ pub fn current(engine: &Engine, container: &Container) -> Result<Option<State>> 
     }
 }
 
+/// The stored state of a container whose keeper lives, though under another number than the one
+/// that is stored: that is one of another pid namespace, and so are all its processes.
+fn in_another_namespace(container: &Container) -> Result<Option<State>> {
+    container.stored_state().map(Some)
+}
+
 /// Makes the stored state true, under the lock, and removes what the container left running.
 /// `None` when it removed the container.
 pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     let (mut state, unseen) = derive(container.stored_state()?, &boot_id()?);
     if !unseen {
         return Ok(Some(state));
+    }
+    if is_held(&container.dir, ".") {
+        return in_another_namespace(container);
     }
     clean_up(container, &state)?;
     let record = container.record()?;

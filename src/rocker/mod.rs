@@ -20,6 +20,7 @@ use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, w
 use crate::sys::process;
 use command::{Command, Entry, Flag, Rules};
 use parse::{Parsed, Refusal};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The options before the command, and what the command is told of the call.
@@ -119,8 +120,13 @@ pub fn main() -> ExitCode {
 
 /// The arguments without the name of the program.
 fn arguments() -> Result<Vec<String>> {
-    std::env::args_os()
-        .skip(1)
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name() == Some("init".as_ref()) && process::id() == 1 {
+        // What the kernel adds are those of its own words that it did not understand.
+        return Ok(vec!["init".to_owned()]);
+    }
+    words
         .map(|word| {
             word.into_string().map_err(|word| {
                 let shown = escape(&word.to_string_lossy());

@@ -220,6 +220,12 @@ pub fn pipe(bytes: u32) -> Result<(File, File)> {
     Ok((File::from(read), File::from(write)))
 }
 
+/// Brings everything to the disk.
+pub fn sync_all() {
+    // SAFETY: no memory is passed; the call cannot fail.
+    let _ = unsafe { syscall!(Sysno::sync) };
+}
+
 /// Opens /dev/null, also where no such file is: then a node on a file system of our own.
 pub fn null_device() -> Result<OwnedFd> {
     match openat(libc::AT_FDCWD, OsStr::new("/dev/null"), libc::O_RDWR, 0) {

@@ -79,6 +79,18 @@ pub fn detach(target: &CStr) -> Result<()> {
     Ok(())
 }
 
+/// Unmounts what is at `target`. `EBUSY` while it is in use.
+pub fn unmount(target: &CStr) -> Result<()> {
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::umount2, target.as_ptr(), 0) }?;
+    Ok(())
+}
+
+/// Makes a file system read-only, wherever else it is mounted. `EBUSY` while it is written to.
+pub fn remount_read_only(target: &CStr) -> Result<()> {
+    mount(c"", target, c"", libc::MS_REMOUNT | libc::MS_RDONLY, c"")
+}
+
 /// Makes the working directory, a mount, the root; the old root is stacked over it, so that
 /// `detach(".")` takes it away. `EINVAL` where `/` is an initramfs. Source: pivot_root(2), NOTES.
 pub fn pivot_root_here() -> Result<()> {

@@ -165,6 +165,43 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u32) -> Result<()> {
     Ok(())
 }
 
+/// Sends a signal to every process of this pid namespace but process 1, which must be the caller.
+pub fn signal_all(signal: u32) {
+    debug_assert_eq!(id(), 1);
+    // SAFETY: no memory is passed. It fails when there is nobody to send it to.
+    let _ = unsafe { syscall!(Sysno::kill, -1_i32, signal) };
+}
+
+/// How a machine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Restart,
+    Halt,
+    PowerOff,
+}
+
+/// Ends the machine at once; in a pid namespace, the namespace. Nothing is brought to the disk.
+pub fn end_machine(end: End) -> Result<()> {
+    // LINUX_REBOOT_CMD_*, include/uapi/linux/reboot.h.
+    reboot(match end {
+        End::Restart => 0x0123_4567,
+        End::Halt => 0xcdef_0123,
+        End::PowerOff => 0x4321_fedc,
+    })
+}
+
+/// Has the kernel send SIGINT to process 1 for ctrl-alt-del, instead of restarting at once.
+pub fn catch_ctrl_alt_del() -> Result<()> {
+    reboot(0)
+}
+
+fn reboot(command: u32) -> Result<()> {
+    const MAGIC: (u32, u32) = (0xfee1_dead, 672_274_793);
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::reboot, MAGIC.0, MAGIC.1, command, 0) }?;
+    Ok(())
+}
+
 /// The id of this process.
 pub fn id() -> u32 {
     std::process::id()

@@ -5,6 +5,7 @@
 mod archives;
 mod bad_input;
 mod bare;
+mod boot;
 mod check;
 mod cli;
 mod docs;

@@ -1,6 +1,7 @@
 //! The commands. A new one is a new file and one line in `COMMANDS`.
 
 mod attach;
+mod boot;
 mod check;
 mod commit;
 mod exec;
@@ -51,6 +52,8 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
         "Other",
         &[
             &check::COMMAND,
+            &boot::BOOT,
+            &boot::INIT,
             &version::COMMAND,
             &super::manual::COMMAND,
             &completion::COMMAND,

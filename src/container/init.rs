@@ -1,0 +1,215 @@
+//! The first process of a machine that has nothing else: it makes a usable system of a bare one,
+//! starts the containers, takes away what ends, and in the end stops everything.
+
+use super::boot::boot;
+use super::state::list;
+use super::store::Engine;
+use crate::error::{Context, Error, Result, report, warn};
+use crate::namespace::net;
+use crate::runtime::state as processes;
+use crate::sys::fs;
+use crate::sys::mount::{self, Attr};
+use crate::sys::process::{self, End, Exit};
+use crate::sys::{Errno, file, io, probe, proc};
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const PSEUDO: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+/// File system, place, attributes, options: mounted in this order where the place is no mount.
+const MOUNTS: [(&CStr, &CStr, u64, &CStr); 8] = [
+    (c"proc", c"/proc", PSEUDO, c""),
+    (c"sysfs", c"/sys", PSEUDO, c""),
+    (c"devtmpfs", c"/dev", libc::MS_NOSUID, c"mode=755"),
+    (c"devpts", c"/dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC, c"gid=5,mode=620,ptmxmode=666"),
+    (c"tmpfs", c"/dev/shm", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777"),
+    (c"tmpfs", c"/run", libc::MS_NOSUID | libc::MS_NODEV, c"mode=755"),
+    (c"tmpfs", c"/tmp", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777"),
+    (c"cgroup2", c"/sys/fs/cgroup", PSEUDO, c""),
+];
+
+/// How long what is not a container may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long after the end of a keeper its container is started again.
+const PAUSE_MILLISECONDS: i32 = 1000;
+
+/// Runs the machine until a signal ends it.
+pub fn run(root: &Path, run_root: &Path) -> Result<()> {
+    if process::id() != 1 {
+        return Err(Error::new("this is not process 1 of a machine")
+            .hint("rocker boot starts the containers under another init"));
+    }
+    // Before anything is started, so that no end is missed.
+    let set = io::SignalSet::FORWARDABLE;
+    io::block_signals(set).context("block the signals")?;
+    let signals = io::signal_fd(set).context("watch the signals")?;
+    // From here on an error must not end this process: the kernel would panic.
+    set_up();
+    let engine = loop {
+        match Engine::open(root, run_root) {
+            Ok(engine) => break engine,
+            Err(error) => report(&error),
+        }
+        if let Some(end) = wait(&signals, 10_000).end {
+            leave(None, end);
+        }
+    };
+    start_all(&engine);
+    loop {
+        let woken = wait(&signals, -1);
+        if let Some(end) = woken.end {
+            leave(Some(&engine), end);
+        }
+        if woken.keeper_killed {
+            // Not at once, should it happen again and again.
+            if let Some(end) = wait(&signals, PAUSE_MILLISECONDS).end {
+                leave(Some(&engine), end);
+            }
+            start_all(&engine);
+        }
+    }
+}
+
+fn start_all(engine: &Engine) {
+    match boot(engine, &mut |error| report(&error)) {
+        Ok(started) => started.iter().for_each(|name| tell(&format!("started {name}"))),
+        Err(error) => report(&error),
+    }
+}
+
+fn tell(text: &str) {
+    crate::error::write_stderr(&format!("rocker: {text}\n"));
+}
+
+/// What a wait came to.
+struct Woken {
+    end: Option<End>,
+    /// A process of ours was killed: it may have been a keeper, whose container is down then.
+    keeper_killed: bool,
+}
+
+/// Waits for a signal, and takes away the status of what has ended.
+fn wait(signals: &std::os::fd::OwnedFd, milliseconds: i32) -> Woken {
+    let mut woken = Woken { end: None, keeper_killed: false };
+    let _ = io::poll(&mut [io::Poll::readable(signals.as_fd())], milliseconds);
+    while let Some(signal) = io::next_signal(signals.as_fd()) {
+        woken.end = end_of(signal).or(woken.end);
+    }
+    while let Ok(Some((_, exit))) = process::reap(false) {
+        woken.keeper_killed |= matches!(exit, Exit::Signal(_));
+    }
+    woken
+}
+
+/// The signals that end a machine, as busybox and systemd know them.
+fn end_of(signal: u32) -> Option<End> {
+    const RTMIN: i32 = 34;
+    match signal as i32 {
+        // SIGINT is what the kernel makes of ctrl-alt-del.
+        libc::SIGTERM | libc::SIGINT => Some(End::Restart),
+        libc::SIGUSR1 => Some(End::Halt),
+        libc::SIGUSR2 | libc::SIGPWR => Some(End::PowerOff),
+        signal if signal == RTMIN + 3 => Some(End::Halt),
+        signal if signal == RTMIN + 4 => Some(End::PowerOff),
+        signal if signal == RTMIN + 5 => Some(End::Restart),
+        _ => None,
+    }
+}
+
+/// Makes of a bare machine one that containers can run on. What does not work is told and left.
+fn set_up() {
+    for (kind, place, attr, options) in MOUNTS {
+        if let Err(error) = mount_missing(kind, place, attr, options) {
+            warn(error);
+        }
+    }
+    if let Err(error) = net::loopback_up() {
+        warn(error);
+    }
+    if let Ok(name) = std::fs::read_to_string("/etc/hostname") {
+        let named = process::sethostname(name.trim()).context("set the host name");
+        named.unwrap_or_else(warn);
+    }
+    // In a namespace of processes there is no such key.
+    let _ = process::catch_ctrl_alt_del();
+}
+
+fn mount_missing(kind: &CStr, place: &CStr, attr: u64, options: &CStr) -> Result<()> {
+    let what = || format!("mount {} on {}", kind.to_string_lossy(), place.to_string_lossy());
+    let path = Path::new(place.to_str().unwrap_or_default());
+    if place == c"/tmp" && probe::writable(path).is_ok() {
+        // It is not a pseudo file system: what is on the disk stays to be seen.
+        return Ok(());
+    }
+    file::make_path(path, 0o755).context(what())?;
+    let device = |path: &Path| fs::stat_path(path).map(|stat| stat.device);
+    if device(path) != path.parent().map_or(Err(Errno::EINVAL), device) {
+        return Ok(());
+    }
+    match mount::create(kind, place, Attr(attr), options) {
+        Err(Errno::EBUSY) => Ok(()),
+        other => other.context(what()),
+    }
+}
+
+/// Stops the containers and everything else, brings all to the disk, and ends the machine.
+fn leave(engine: Option<&Engine>, end: End) -> ! {
+    tell("stopping");
+    if let Some(Err(error)) = engine.map(stop_all) {
+        report(&error);
+    }
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        process::signal_all(signal as u32);
+        let deadline = Instant::now() + GRACE;
+        // ECHILD: nobody is left.
+        while Instant::now() < deadline && process::reap(false) != Err(Errno::ECHILD) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    file::sync_all();
+    unmount_all();
+    file::sync_all();
+    loop {
+        if let Err(errno) = process::end_machine(end) {
+            report(&Error { message: "end the machine".into(), ..Error::from(errno) });
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Asks all keepers at once to stop their containers, and waits for those that they wait for.
+fn stop_all(engine: &Engine) -> Result<()> {
+    let mut keepers = Vec::new();
+    for state in list(engine)?.iter().filter(|state| state.status.is_alive()) {
+        if let Some(keeper) = processes::open(state.keeper, state.keeper_start)? {
+            // It may have ended just now.
+            let _ = process::send_signal(keeper.as_fd(), libc::SIGTERM as u32);
+            keepers.push((state.name.clone(), keeper));
+        }
+    }
+    for (name, keeper) in keepers {
+        // Each keeper bounds its own wait: by the container's time to stop, and SIGKILL after it.
+        let _ = io::poll(&mut [io::Poll::readable(keeper.as_fd())], -1);
+        tell(&format!("stopped {name}"));
+    }
+    Ok(())
+}
+
+/// Unmounts what can be, the last mount first, and makes what stays read-only.
+fn unmount_all() {
+    let list = proc::read("self/mountinfo").unwrap_or_default();
+    for line in list.lines().rev() {
+        let point = proc::unescape(line.split(' ').nth(4).unwrap_or_default());
+        let Ok(path) = CString::new(point.as_str()) else { continue };
+        // What is pseudo is in nobody's way.
+        let kept = ["/proc", "/sys", "/dev"];
+        if kept.iter().any(|kept| Path::new(&point).starts_with(kept)) {
+            continue;
+        }
+        if point == "/" || mount::unmount(&path).is_err() {
+            let _ = mount::remount_read_only(&path);
+        }
+    }
+}

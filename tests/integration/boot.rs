@@ -1,0 +1,140 @@
+//! What starts with the machine: `rocker boot`, and `rocker init` as process 1 of a namespace.
+
+use crate::harness::{PATIENCE, Rocker, Running, kill, skip, wait_until};
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+fn status(rocker: &Rocker, name: &str) -> String {
+    rocker.inspect(name, "{{.State.Status}}")
+}
+
+/// Makes a container that sleeps and has a policy, without starting it.
+fn sleeper(rocker: &Rocker, name: &str, policy: &str) {
+    let words = ["--image", "busybox", "sleep", "1000"];
+    rocker.ok(&[&["create", "--name", name, "--restart", policy], &words[..]].concat());
+}
+
+#[test]
+fn boot_starts_what_is_marked_in_its_order_and_a_second_one_nothing() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for (name, policy) in [
+        ("second", "always"),
+        ("never", "no"),
+        ("first", "unless-stopped"),
+        ("failed", "on-failure"),
+        ("stopped", "unless-stopped"),
+        ("killed", "always"),
+        ("runs", "always"),
+    ] {
+        sleeper(&rocker, name, policy);
+        // The order is that of seconds.
+        if name == "second" {
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        }
+    }
+    rocker.ok(&["start", "stopped", "killed", "runs"]);
+    rocker.ok(&["stop", "-t", "0", "stopped"]);
+    rocker.ok(&["kill", "killed"]);
+    rocker.ok(&["wait", "killed"]);
+    assert!(wait_until(PATIENCE, || status(&rocker, "killed") == "exited"));
+    assert_eq!(rocker.ok(&["boot"]), "second\nfirst\n");
+    for (name, expected) in
+        [("first", "running"), ("never", "created"), ("failed", "created"), ("stopped", "stopped")]
+    {
+        assert_eq!(status(&rocker, name), expected, "{name}");
+    }
+    assert_eq!(rocker.ok(&["boot"]), "");
+}
+
+#[test]
+fn boot_names_what_it_cannot_start_and_goes_on() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let bad = ["create", "--name", "bad", "--restart", "always", "--image", "busybox", "nosuch"];
+    rocker.ok(&bad);
+    sleeper(&rocker, "good", "always");
+    let output = rocker.run(&["boot"]);
+    assert_eq!((output.code, output.stdout.as_str()), (1, "good\n"), "{output:?}");
+    assert!(output.stderr.starts_with("rocker: start bad: nosuch: "), "{output:?}");
+}
+
+#[test]
+fn init_is_for_process_1_only() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let line = rocker.refused(&["init"], 1);
+    assert!(line.contains("not process 1"), "{line}");
+}
+
+/// A machine of its own, as far as namespaces make one, with `rocker init` as its process 1.
+struct Machine {
+    running: Running,
+    /// Process 1, by its number outside.
+    pid: u32,
+}
+
+impl Machine {
+    fn start(rocker: &Rocker) -> Option<Self> {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--net", "--uts", "--fork", "--kill-child"]);
+        command.arg("--mount-proc").arg(rocker.binary()).arg("init");
+        rocker.prepare(&mut command);
+        command.stdout(Stdio::null());
+        let Ok(child) = command.spawn() else {
+            skip("there is no unshare program");
+            return None;
+        };
+        let running = Running(child);
+        let outer = running.0.id();
+        let children = format!("/proc/{outer}/task/{outer}/children");
+        let mut pid = 0;
+        let found = wait_until(PATIENCE, || {
+            let listed = fs::read_to_string(&children).unwrap_or_default();
+            pid = listed.trim().parse().unwrap_or(0);
+            pid != 0
+        });
+        assert!(found, "init has no process");
+        Some(Self { running, pid })
+    }
+
+    /// Runs a program among its processes.
+    fn enter(&self, words: &[&str]) -> Output {
+        let mut command = Command::new("nsenter");
+        // No number may ever reach a process out here: kill takes 0 for its own group.
+        command.args(["-t", &self.pid.to_string(), "-m", "-p", "setsid"]);
+        command.args(words).output().unwrap()
+    }
+}
+
+#[test]
+fn init_starts_containers_again_after_a_power_cut_and_stops_them_before_it_switches_off() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let before = rocker.census();
+    let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let options = ["create", "--name", "web", "--restart", "always", "--image", "busybox"];
+    rocker.ok(&[&options[..], &["sh", "-c", script]].concat());
+    let log = || rocker.ok(&["logs", "web"]);
+    // A power cut: whatever runs goes at once, and nobody writes anything down.
+    let Some(machine) = Machine::start(&rocker) else { return };
+    assert!(wait_until(PATIENCE, || log() == "ready\n"), "{}", log());
+    drop(machine);
+    assert!(wait_until(PATIENCE, || status(&rocker, "web") == "exited"));
+    let Some(machine) = Machine::start(&rocker) else { return };
+    assert!(wait_until(PATIENCE, || log() == "ready\nready\n"), "{}", log());
+    // Seen from outside, where its numbers are others, it is left alone.
+    assert_eq!(status(&rocker, "web"), "running");
+    // A keeper that is killed takes its container along, and init notices.
+    let keeper = rocker.inspect("web", "{{.Rocker.KeeperPid}}");
+    assert!(keeper.parse::<u32>().unwrap() > 1, "{keeper}");
+    assert!(machine.enter(&["kill", "-9", &keeper]).status.success());
+    assert!(wait_until(PATIENCE, || log() == "ready\nready\nready\n"), "{}", log());
+    // The signal for switching it off.
+    kill(machine.pid, libc::SIGUSR2);
+    let output = machine.running.finish();
+    // In a namespace the end of the machine is the end of process 1 by SIGINT.
+    assert_eq!(output.code, 130, "{output:?}");
+    assert!(output.stderr.contains("rocker: started web\n"), "{output:?}");
+    assert!(output.stderr.contains("rocker: stopping\nrocker: stopped web\n"), "{output:?}");
+    assert_eq!(log(), "ready\nready\nready\nbye\n");
+    assert_eq!(status(&rocker, "web"), "exited");
+    rocker.ok(&["rm", "web"]);
+    assert_eq!(rocker.left_since(&before), Vec::<String>::new());
+}
