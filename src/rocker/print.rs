@@ -1,6 +1,6 @@
 //! Output for people and scripts: stdout in one piece, and tables.
 
-use crate::error::{Context, Result, escape};
+use crate::error::{Context, Error, Result, escape};
 use crate::sys::{Errno, io};
 use std::os::fd::AsFd;
 
@@ -13,7 +13,11 @@ pub fn out(text: &str) -> Result<()> {
 pub fn out_bytes(bytes: &[u8]) -> Result<bool> {
     match io::write_all(std::io::stdout().as_fd(), bytes) {
         Err(Errno::EPIPE) => Ok(false),
-        other => other.context("write to stdout").map(|()| true),
+        // Without the errno: its usual hint is about the state directory.
+        other => match other.context("write to stdout") {
+            Ok(()) => Ok(true),
+            Err(error) => Err(Error::new(error.to_string())),
+        },
     }
 }
 
