@@ -5,7 +5,9 @@
 
 use crate::harness_census::Census;
 use crate::harness_host as machine;
-pub use crate::harness_host::{has_controller, has_program, is_bare, package, skip, slowed};
+pub use crate::harness_host::{
+    has_controller, has_overlay, has_program, is_bare, package, skip, slowed,
+};
 use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;

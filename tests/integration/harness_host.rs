@@ -61,6 +61,12 @@ pub fn has_controller(option: &str) -> bool {
         || Path::new("/sys/fs/cgroup").join(name).join("tasks").exists()
 }
 
+/// Whether the kernel has overlayfs, or a module loader that brings it.
+pub fn has_overlay() -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.contains("\toverlay\n") || has_program("modprobe") || Path::new("/sbin/modprobe").exists()
+}
+
 /// A time that is enough on a developer's machine, as long as it takes on this one.
 pub fn slowed(time: Duration) -> Duration {
     static SLOWNESS: OnceLock<f64> = OnceLock::new();

@@ -1,0 +1,43 @@
+#!/bin/sh
+# judge.sh NUMBER WANTED LOG: whether a machine ran as many tests as were wanted, all of them well,
+# and skipped no more than tests/vm/skips expects of it. Says what it found, in lines.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+number=$1 wanted=$2 log=$3
+failed=0
+fail() {
+    echo "machine $number: $*"
+    failed=1
+}
+ended=$(tr -d '\r' <"$log" | sed -n 's/^machine: end \(.*\)/\1/p')
+count() { grep -c "$1" "$log" || :; }
+
+[ -n "$ended" ] || fail "gave no result"
+ok=$(count '^test .* \.\.\. ok')
+[ "$ok" -eq "$wanted" ] || fail "$ok of $wanted tests are well"
+sed -n 's/^test \(.*\) \.\.\. FAILED/    failed: \1/p' "$log"
+case $ended in
+"0 "*) ;;
+*) fail "ended with ${ended:-nothing}" ;;
+esac
+
+# What is skipped is part of the result: it may shrink, but not grow unseen.
+expected=$(sed -n "s/^\($number\|\*\)  *\([a-z][^ ]*\): .*/\2/p" "$here/skips")
+skipped=0
+while read -r _ name reason; do
+    [ -n "$name" ] || continue
+    skipped=$((skipped + 1))
+    name=${name%:} known=
+    if ! echo "$expected" | grep -qx "$name"; then
+        known=", which tests/vm/skips does not expect"
+        failed=1
+    fi
+    echo "    skipped: $name: $reason$known"
+done <<SKIPS
+$(sed -n 's/\r$//; /^skipped /p' "$log" | sort -u)
+SKIPS
+for name in $expected; do
+    grep -q "^skipped $name:" "$log" || echo "    no longer skipped: $name: take it out of tests/vm/skips"
+done
+[ "$failed" -eq 0 ] && echo "machine $number: $ok tests in ${ended#* after }, $skipped skipped"
+exit "$failed"

@@ -1,0 +1,58 @@
+# What the scripts that boot machines share; sourced, with `here` set to this directory.
+
+# Says a directory as an archive that the kernel unpacks.
+archive() {
+    (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 2>/dev/null)
+}
+
+# make_files TREE WORK KERNEL ROOT: makes WORK/initrd and, where the root is no initramfs, WORK/disk,
+# of the tree of all machines and what this one alone has, WORK/own. The variable modules says
+# which modules it has.
+make_files() {
+    overlay=overlay
+    [ "$modules" != no-overlay ] || overlay=
+    mkdir -p "$2/own/modules"
+    "$here/modules.sh" "$3" "$2/own/modules/host" $overlay loop veth bridge nf_tables nft_chain_nat \
+        nft_masq nft_nat nft_ct
+    "$here/modules.sh" "$3" "$2/own/modules/disk" virtio_pci virtio_blk ext4 squashfs
+    if [ "$4" = initramfs ]; then
+        mkdir -p "$2/own/tmp"
+        { archive "$1"; archive "$2/own"; } >"$2/initrd"
+        return
+    fi
+    # The initramfs only looks for the disk.
+    mkdir -p "$2/first/test" "$2/disk-tree"
+    cp -a "$1/bin" "$1/init" "$2/own/modules" "$2/first/"
+    cp "$2/own/test/machine" "$2/first/test/"
+    archive "$2/first" >"$2/initrd"
+    cp -a "$1/." "$2/own/." "$2/disk-tree"
+    (cd "$2/disk-tree" && mkdir -p proc sys dev run var tmp)
+    busybox --list | while read -r applet; do
+        [ "$applet" = busybox ] || ln -s busybox "$2/disk-tree/bin/$applet"
+    done
+    if [ "$4" = ext4 ]; then
+        truncate -s 1G "$2/disk"
+        /sbin/mkfs.ext4 -q -E root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1 \
+            -d "$2/disk-tree" "$2/disk"
+    else
+        mksquashfs "$2/disk-tree" "$2/disk" -quiet -no-progress -all-root -comp gzip \
+            -Xcompression-level 1 >/dev/null
+    fi
+    rm -rf "$2/disk-tree" "$2/first"
+}
+
+# machine_options WORK MEMORY: what qemu is told in any case. Without KVM: where the machine is
+# virtual itself, /dev/kvm may open and then emulate a kernel at a hundredth of the speed. Type pc,
+# because the clock of microvm cannot be calibrated in emulation and some boots hang.
+machine_options() {
+    echo "-nodefaults -no-user-config -no-reboot -display none -M pc -accel tcg -cpu max -smp 1 -m $2"
+    [ ! -e "$1/disk" ] ||
+        echo "-drive file=$1/disk,if=none,format=raw,id=disk,cache=unsafe -device virtio-blk-pci,drive=disk"
+}
+
+# kernel_options CGROUPS. Without norandmaps each start of a program is translated anew.
+kernel_options() {
+    echo "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests random.trust_cpu=on \
+norandmaps rdinit=/init"
+    [ "$1" != v2 ] || echo cgroup_no_v1=all
+}

@@ -1,0 +1,34 @@
+#!/bin/sh
+# run.sh [MACHINE...]: boots these test machines, or all, two at a time, and says how each ended.
+#
+# A machine is a number of tests/vm/machines or the name of a script beside it: numbers, power-cut.
+# Kernels are kept in ${XDG_CACHE_HOME:-~/.cache}/rocker-vm, or $ROCKER_VM_CACHE; what the machines
+# said stays in target/vm.
+set -eu
+cd "$(dirname "$0")/../.."
+[ $# -gt 0 ] || set -- $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) numbers power-cut
+# qemu-utils only so that a newer one is not taken away for the sake of qemu-system-x86.
+tests/packages.sh qemu-system-x86 qemu-utils busybox-static squashfs-tools e2fsprogs xz-utils \
+    musl-tools binutils
+results=target/vm
+mkdir -p "$results"
+rm -f "$results"/*.log "$results"/*.console "$results"/*.result
+tree=$(mktemp -d "${TMPDIR:-/tmp}/rocker-vm-tree.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+trap 'exit 1' INT TERM HUP
+start=$(date +%s)
+tests/vm/image.sh "$tree"
+# Fetched one after the other, before two machines want the same.
+for machine in "$@"; do
+    package=$(sed -n "s/^$machine  *\([^ ]*\) .*/\1/p" tests/vm/machines)
+    tests/vm/kernel.sh "${package:-linux-image-6.12-cloud-amd64}" >/dev/null
+done
+printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-2}" -I N sh -c '
+    case $1 in
+    [0-9]*) tests/vm/machine.sh "$1" "$2" "$3" ;;
+    *) "tests/vm/$1.sh" "$2" "$3" ;;
+    esac >"$3/$1.result" 2>&1 && code=0 || code=1
+    cat "$3/$1.result"
+    exit $code' sh N "$tree" "$results" && code=0 || code=1
+echo "machines $*: $(($(date +%s) - start)) s"
+exit "$code"
