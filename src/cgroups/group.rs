@@ -1,6 +1,6 @@
 //! The group of one container: made, joined, asked, killed and removed.
 
-use super::host::{Controller, Hierarchy, Host, Version};
+use super::host::{Controller, Hierarchy, Host, Version, open_directory};
 use super::limits::{Limits, cpu_list};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Dir;
@@ -58,7 +58,14 @@ pub fn create(id: &str, limits: &Limits) -> Result<Group> {
             other => return other,
         }
     }
-    create_on(&Host::read()?, id, limits)
+    let host = match Host::read()? {
+        // Nothing is mounted: what was not asked for can be done without.
+        none if none.hierarchies.is_empty() && Controller::ALL.iter().any(|c| limits.asks(*c)) => {
+            Host::unmounted()
+        }
+        host => host,
+    };
+    create_on(&host, id, limits)
 }
 
 fn create_on(host: &Host, id: &str, limits: &Limits) -> Result<Group> {
@@ -180,7 +187,7 @@ fn refused(error: &Error) -> bool {
 
 fn make_at(version: Version, base: &str, id: &str, wanted: &[Controller]) -> Result<Place> {
     let path = format!("{base}/{PARENT}/{id}");
-    let open = |path: &str| Dir::open(path).context(format_args!("open {path}"));
+    let open = |path: &str| open_directory(path).context(format_args!("open {path}"));
     let base_dir = open(base)?;
     let name = format!("{PARENT}/{id}");
     let made = match base_dir.mkdir(&name, 0o755) {
@@ -279,7 +286,7 @@ fn check_cpuset(place: &Place, asked: &str) -> Result<()> {
 pub fn open(paths: &[String]) -> Result<Group> {
     let mut group = Group::default();
     for path in paths {
-        let dir = match Dir::open(path) {
+        let dir = match open_directory(path) {
             Err(Errno::ENOENT) => continue,
             other => other.context(format_args!("open the cgroup {path}"))?,
         };
@@ -307,7 +314,7 @@ fn remove(place: &Place) -> Result<()> {
     remove_inner(&place.dir);
     loop {
         // By path: an empty group can be removed while it is open.
-        let parent = Dir::open(place.path.trim_end_matches(|c| c != '/'));
+        let parent = open_directory(place.path.trim_end_matches(|c| c != '/'));
         let name = place.path.rsplit('/').next().unwrap_or_default();
         match parent.and_then(|parent| parent.rmdir(name)) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),

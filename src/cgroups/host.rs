@@ -3,7 +3,7 @@
 use crate::error::{Context, Result};
 use crate::sys::fs::{self, Dir};
 use crate::sys::proc::unescape;
-use crate::sys::{control, proc};
+use crate::sys::{control, mount, proc};
 use std::os::fd::AsFd;
 
 /// A controller that rocker can set a limit with.
@@ -83,6 +83,20 @@ impl Host {
         Ok(host)
     }
 
+    /// The hierarchy of cgroup2 of a host that has mounted none, where the kernel has it. Its
+    /// groups are as real as others, only that no path of the host leads to them.
+    pub fn unmounted() -> Self {
+        let hierarchies = mount::detached(c"cgroup2").map_or(Vec::new(), |_| {
+            vec![Hierarchy {
+                version: Version::V2,
+                mount: UNMOUNTED.to_owned(),
+                controllers: controllers_at(UNMOUNTED),
+                own: "/".to_owned(),
+            }]
+        });
+        Self { hierarchies }
+    }
+
     /// Looks only where nearly every host has them: all below /sys/fs/cgroup, under their names.
     ///
     /// Mountinfo tells the same, and everything else, but is long; `None` sends the caller there.
@@ -140,9 +154,21 @@ impl Host {
     }
 }
 
+/// Stands for the mount point of a cgroup2 that is mounted nowhere.
+const UNMOUNTED: &str = "cgroup2:";
+
+/// Opens a directory of a hierarchy.
+pub fn open_directory(path: &str) -> crate::sys::Result<Dir> {
+    match path.strip_prefix(UNMOUNTED).map(|path| path.trim_matches('/')) {
+        None => Dir::open(path),
+        Some("") => mount::detached(c"cgroup2")?.duplicate(),
+        Some(inner) => mount::detached(c"cgroup2")?.dir(inner),
+    }
+}
+
 /// The controllers that a cgroup2 mount offers.
 fn controllers_at(mount: &str) -> Vec<Controller> {
-    let words = Dir::open(mount).and_then(|dir| control::read(&dir, "cgroup.controllers"));
+    let words = open_directory(mount).and_then(|dir| control::read(&dir, "cgroup.controllers"));
     let words = words.unwrap_or_default();
     let has = |c: &Controller| words.split_ascii_whitespace().any(|word| word == c.name());
     Controller::ALL.into_iter().filter(has).collect()

@@ -169,13 +169,20 @@ fn root_switch() -> Fact {
 }
 
 fn cgroups() -> Vec<Fact> {
-    let host = Host::read().unwrap_or_default();
+    let mut host = Host::read().unwrap_or_default();
+    let mounted = !host.hierarchies.is_empty();
+    if !mounted {
+        host = Host::unmounted();
+    }
     let has = |version| host.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
     let (verdict, layout) = match (has(Version::V1), has(Version::V2)) {
         (true, true) => (Verdict::Ok, "v1 and v2 (hybrid)"),
         (true, false) => (Verdict::Ok, "v1"),
-        (false, true) => (Verdict::Ok, "v2"),
-        (false, false) => (Verdict::Limited, "none mounted: no limits"),
+        (false, true) if mounted => (Verdict::Ok, "v2"),
+        (false, true) => {
+            (Verdict::Ok, "none mounted; rocker has its own v2 where a limit is asked")
+        }
+        (false, false) => (Verdict::Limited, "none: no limits"),
     };
     let mut facts = vec![fact("cgroups", verdict, layout)];
     for controller in Controller::ALL {
@@ -183,7 +190,8 @@ fn cgroups() -> Vec<Fact> {
         facts.push(match host.find(controller) {
             Some(found) => {
                 let version = if found.version == Version::V1 { "v1" } else { "v2" };
-                fact(name, Verdict::Ok, format!("{version}, {}", found.mount))
+                let place = if mounted { &*found.mount } else { "not mounted" };
+                fact(name, Verdict::Ok, format!("{version}, {place}"))
             }
             None => fact(name, Verdict::Limited, "not there: its limits are refused"),
         });

@@ -134,12 +134,22 @@ fn a_container_lives_and_dies_where_nothing_is_mounted_and_nothing_gets_mounted(
 }
 
 #[test]
-fn a_limit_that_no_controller_is_there_for_is_refused_and_nothing_is_left() {
+fn a_limit_is_kept_by_a_cgroup2_that_is_mounted_nowhere_or_refused_and_nothing_is_left() {
     let Some(bare) = Bare::with_busybox() else { return };
-    let output = bare.run(&["run", "-m", "64m", "--image", "busybox", "true"]);
-    assert_eq!(output.code, 125, "{output:?}");
-    assert!(output.stderr.starts_with("rocker: this host has no memory cgroup controller\nhint: "));
+    let before = bare.rocker.census();
+    let run = ["run", "--rm", "-m", "64m", "--image", "busybox"];
+    let output = bare.run(&[&run[..], &["cat", "/sys/fs/cgroup/memory.max"]].concat());
+    // The controller is on cgroup2 only where no v1 hierarchy has it.
+    match bare.run(&["check"]).stdout.contains("cgroup memory     ok ") {
+        true => assert_eq!((output.code, output.stdout.as_str()), (0, "67108864\n"), "{output:?}"),
+        false => {
+            assert_eq!(output.code, 125, "{output:?}");
+            let said = "rocker: this host has no memory cgroup controller\nhint: ";
+            assert!(output.stderr.starts_with(said), "{output:?}");
+        }
+    }
     assert_eq!(bare.ok(&["ps", "-q"]), "");
+    assert_eq!(bare.rocker.left_since(&before), Vec::<String>::new());
 }
 
 #[test]
