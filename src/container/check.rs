@@ -1,6 +1,7 @@
 //! What this host can do for containers, and why not: each fact from a try that leaves nothing.
 
 use super::layer;
+use super::store::Engine;
 use crate::cgroups::Host;
 use crate::cgroups::host::{Controller, Version};
 use crate::namespace::root;
@@ -55,6 +56,7 @@ pub fn facts(root: &Path, run: &Path) -> Vec<Fact> {
     facts.push(directory("state directory", root));
     facts.push(directory("run directory", run));
     facts.push(writable_layer(root));
+    facts.extend(stored(root, run));
     facts.push(match probe::seccomp_filter() {
         Ok(()) => fact("seccomp", Verdict::Ok, "filters of system calls"),
         Err(errno) => without("seccomp", "programs may make any system call", errno),
@@ -245,6 +247,46 @@ fn writable_layer(path: &Path) -> Fact {
             let why = "tmpfs: the file system of the state directory cannot hold an overlay";
             fact(NAME, Verdict::Limited, why)
         }
+    }
+}
+
+/// Whether what is stored is whole: each image with its layers, each container.
+fn stored(root: &Path, run: &Path) -> Vec<Fact> {
+    // Opening an engine would make the directory.
+    let engine = match fs::stat_path(root) {
+        Ok(_) => Engine::open(root, run),
+        Err(_) => return Vec::new(),
+    };
+    let Ok(engine) = engine else { return Vec::new() };
+    let mut damaged = Vec::new();
+    let images = engine.images.list_all(&mut |error| damaged.push(error.to_string()));
+    let images = images.unwrap_or_default();
+    for image in &images {
+        let there =
+            |digest: &str| engine.images.directory().stat(format!("layers/{digest}")).is_ok();
+        if !image.layers.iter().all(|layer| there(&layer.digest)) {
+            damaged.push(format!("image {}:{}: a layer is missing", image.name, image.tag));
+        }
+    }
+    let mut facts = vec![whole("images", images.len(), &damaged)];
+    damaged.clear();
+    let ids = engine.ids().unwrap_or_default();
+    for container in ids.iter().filter_map(|id| engine.open_id(id).ok().flatten()) {
+        if let Err(error) = container.record().and_then(|_| container.stored_state())
+            // It is being made or removed just now.
+            && !container.ephemeral
+        {
+            damaged.push(error.to_string());
+        }
+    }
+    facts.push(whole("containers", ids.len(), &damaged));
+    facts
+}
+
+fn whole(name: &str, count: usize, damaged: &[String]) -> Fact {
+    match damaged {
+        [] => fact(name, Verdict::Ok, count.to_string()),
+        _ => fact(name, Verdict::Limited, damaged.join("; ")),
     }
 }
 

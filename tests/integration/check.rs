@@ -50,6 +50,30 @@ fn the_lines_are_the_same_in_each_format() {
 }
 
 #[test]
+fn what_is_stored_is_counted_and_what_is_damaged_is_named() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["create", "--name", "web", "--image", "busybox", "true"]);
+    let table = rocker.ok(&["check"]);
+    for name in ["images", "containers"] {
+        let words: Vec<&str> = line(&table, name).split_whitespace().collect();
+        assert_eq!(words, [name, "ok", "1"], "{table}");
+    }
+    let id = rocker.inspect("web", "{{.Id}}");
+    let container = rocker.root().join("containers").join(&id);
+    std::fs::write(container.join("record.json"), "{").unwrap();
+    let image = rocker.root().join("images/busybox/latest/image.json");
+    std::fs::write(image, "{").unwrap();
+    let table = rocker.ok(&["check"]);
+    let said = line(&table, "containers");
+    assert!(
+        said.contains("  limited  ") && said.contains(&id) && said.contains("damaged"),
+        "{said}"
+    );
+    let said = line(&table, "images");
+    assert!(said.contains("  limited  ") && said.contains("busybox"), "{said}");
+}
+
+#[test]
 fn a_pid_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let script = "echo 0 > /proc/sys/user/max_pid_namespaces || exit 77; \"$binary\" check; echo $?; \
