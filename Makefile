@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 CARGO = directory=$$(./build-static.sh --cargo) && PATH="$$directory:$$PATH" cargo
 TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 strace
 
-.PHONY: help build demo check test test-vm bench ways install clean
+.PHONY: help build demo check test torture test-vm bench ways install clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-zA-Z./-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-26s %s\n", $$1, $$2 }'
@@ -24,6 +24,10 @@ check: ## Format, lints, unit tests, layers: under a minute, no root
 test: build base-image/busybox.tar ## All tests, those that need root included; installs what they use
 	@tests/packages.sh $(TEST_PACKAGES)
 	ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test
+
+torture: build base-image/busybox.tar ## The tests of faults at every system call, and of many jobs at once (as root, half an hour)
+	@tests/packages.sh $(TEST_PACKAGES)
+	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes jobs
 
 test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all or MACHINES="1 3 6" (as root)
 	@tests/vm/run.sh $(MACHINES)

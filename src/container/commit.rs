@@ -4,6 +4,7 @@ use super::record::Record;
 use super::store::Engine;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
+use crate::sys::Errno;
 use std::collections::BTreeSet;
 
 /// What goes into the new image besides the files.
@@ -63,12 +64,17 @@ fn layers(record: &Record) -> Vec<LayerInfo> {
     pairs.map(|(digest, size)| LayerInfo { digest: digest.clone(), size }).collect()
 }
 
-/// The layers that containers use. Damaged records are passed over: their containers cannot run.
+/// The records of all containers. Damaged ones are passed over: their containers cannot run. What
+/// cannot be read now is an error: the layers of that container are in use.
 fn in_use(engine: &Engine) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for id in engine.ids()? {
         if let Some(container) = engine.open_id(&id)? {
-            records.extend(container.record());
+            match container.record() {
+                Ok(record) => records.push(record),
+                Err(error) if matches!(error.errno, None | Some(Errno::ENOENT)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(records)
@@ -94,5 +100,10 @@ pub fn remove_image(engine: &Engine, name: &str, force: bool) -> Result<image::R
         .filter(|record| image.as_ref().is_some_and(|image| record.image_id == image.id))
         .map(|record| record.name.clone())
         .collect();
-    engine.images.remove(name, &digests(&records), &users, force)
+    let removed = engine.images.remove(name, &digests(&records), &users, force);
+    if removed.is_err() && image.is_none() {
+        // What a removal that was killed half way left has no name any more.
+        engine.images.collect(&digests(&records))?;
+    }
+    removed
 }

@@ -195,9 +195,16 @@ impl Engine {
         // What lies in `tmp` is linked by its maker, or did not survive the boot before.
         let containers = self.containers()?;
         for id in self.ids_in(&containers)? {
-            let Ok(dir) = containers.dir(&id) else { continue };
+            let dir = match containers.dir(&id) {
+                Err(Errno::ENOENT) => continue,
+                other => other.context(format_args!("open container {id}"))?,
+            };
             let container = Container { id, dir, ephemeral: false };
-            let Ok(record) = container.record() else { continue };
+            let record = match container.record() {
+                // Gone, or damaged: it has no name. What cannot be read now still has one.
+                Err(error) if matches!(error.errno, None | Some(Errno::ENOENT)) => continue,
+                other => other?,
+            };
             if is_name(&record.name) {
                 self.put_link(run, &record.name, &container)?;
             }
@@ -296,7 +303,9 @@ impl Container {
     /// Reads the state as it was stored; `state::current` tells whether it still holds.
     pub fn stored_state(&self) -> Result<State> {
         let state: State = self.read(STATE)?;
-        match state.id == self.id {
+        // Groups are killed and removed by these paths.
+        let own = format!("/{}", self.id);
+        match state.id == self.id && state.cgroups.iter().all(|path| path.ends_with(&own)) {
             true => Ok(state),
             false => Err(self.damaged(STATE)),
         }

@@ -155,11 +155,20 @@ impl Store {
             let Some(name) = entry.name.to_str().filter(|name| !name.starts_with('.')) else {
                 continue;
             };
-            let Ok(dir) = images.dir(name) else { continue };
+            // A name that cannot be read now is not one that is not there: its layers are in use.
+            let dir = match images.dir(name) {
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                other => other.context(format_args!("open the tags of {name}"))?,
+            };
             for tag in dir.names().context(format_args!("list the tags of {name}"))? {
                 let Some(tag) = tag.to_str() else { continue };
                 let Ok(reference) = Reference::from_directory(name, tag) else { continue };
-                let target = dir.readlink(tag).unwrap_or_default();
+                let target = match dir.readlink(tag) {
+                    Err(Errno::ENOENT) => continue,
+                    // A directory where the link should be: damaged, but a name.
+                    Err(Errno::EINVAL) => Default::default(),
+                    other => other.context(format_args!("read the name {name}:{tag}"))?,
+                };
                 let target = Path::new(&target).file_name().and_then(OsStr::to_str);
                 let target = target.unwrap_or_default().to_owned();
                 let image = self.read(&reference);

@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
+use syscalls::{Sysno, syscall};
 
 /// Pieces of 16, 32, … 8192 bytes.
 const CLASSES: usize = 10;
@@ -38,6 +39,24 @@ impl Pieces {
     }
 }
 
+/// What the system gave; where it gave nothing this process ends with one line, as any command
+/// that the host refuses something.
+fn given(piece: *mut u8) -> *mut u8 {
+    if piece.is_null() {
+        out_of_memory();
+    }
+    piece
+}
+
+#[cold]
+fn out_of_memory() -> ! {
+    // Without memory no error can be put together. 125: rocker failed, not the program.
+    let text = b"rocker: no memory is left: Cannot allocate memory (ENOMEM)\n";
+    // SAFETY: the kernel reads as many bytes as the text has.
+    let _ = unsafe { syscall!(Sysno::write, 2, text.as_ptr(), text.len()) };
+    super::process::exit_now(125)
+}
+
 /// The list that serves a layout; `None` where it is too large or wants more than 16-byte order.
 fn class(layout: Layout) -> Option<usize> {
     let size = layout.size().max(layout.align()).max(SMALLEST);
@@ -52,7 +71,7 @@ unsafe impl GlobalAlloc for Pieces {
         let state = self.0.get();
         // SAFETY: there is one thread and no reference to the state outlives this call.
         unsafe {
-            let Some(class) = class(layout) else { return System.alloc(layout) };
+            let Some(class) = class(layout) else { return given(System.alloc(layout)) };
             let first = (*state).free[class];
             if !first.is_null() {
                 (*state).free[class] = first.cast::<*mut u8>().read();
@@ -61,7 +80,7 @@ unsafe impl GlobalAlloc for Pieces {
             let size = SMALLEST << class;
             let start = (*state).used.next_multiple_of(size.min(4096));
             if start + size > ARENA {
-                return System.alloc(layout);
+                return given(System.alloc(layout));
             }
             (*state).used = start + size;
             (&raw mut (*state).arena).cast::<u8>().add(start)
@@ -73,7 +92,7 @@ unsafe impl GlobalAlloc for Pieces {
         unsafe {
             if class(layout).is_none() {
                 // Fresh pages are zero, and stay untouched until they are used.
-                return System.alloc_zeroed(layout);
+                return given(System.alloc_zeroed(layout));
             }
             let piece = self.alloc(layout);
             if !piece.is_null() {
