@@ -35,7 +35,9 @@ impl Drop for Making<'_> {
         if let Some(name) = &self.name {
             self.engine.drop_name(name, &container.id);
         }
-        if let Ok(tmp) = self.engine.tmp() {
+        if let (Ok(tmp), Ok(containers)) = (self.engine.tmp(), self.engine.containers()) {
+            // It may have come to its place already, and not to the disk.
+            let _ = containers.rename_new(&container.id, &tmp, &container.id);
             // What is left the next sweep removes.
             let _ = image::remove_tree(&tmp, OsStr::new(&container.id));
         }
