@@ -14,7 +14,7 @@ use crate::sys::xattr::{self, Target};
 use crate::sys::{Errno, file};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -63,13 +63,18 @@ impl Extractor {
     }
 
     /// Makes what the entry tells; takes the data of a file from the reader.
-    pub fn take<R: Read>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
+    pub fn take<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         let path = clean(&entry.path);
         self.extracted.entries += 1;
         self.place(entry, &path, reader).context(format_args!("extract {}", shown(&entry.path)))
     }
 
-    fn place<R: Read>(&mut self, entry: &Entry, path: &[u8], reader: &mut Reader<R>) -> Result<()> {
+    fn place<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        path: &[u8],
+        reader: &mut Reader<R>,
+    ) -> Result<()> {
         let (directory, name) = split(path);
         if name.is_empty() {
             return match entry.kind {
@@ -135,7 +140,7 @@ impl Extractor {
         remove_counted(parent, name, &mut |bytes| *size = size.saturating_sub(bytes))
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
         entry: &Entry,
         parent: &Dir,
@@ -276,9 +281,17 @@ pub fn is_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Bytes of a name as they may be shown.
-pub fn shown(bytes: &[u8]) -> String {
-    escape(&String::from_utf8_lossy(bytes))
+/// Bytes of a name as they may be shown; the work is done only where they are.
+pub fn shown(bytes: &[u8]) -> Shown<'_> {
+    Shown(bytes)
+}
+
+pub struct Shown<'a>(&'a [u8]);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&escape(&String::from_utf8_lossy(self.0)))
+    }
 }
 
 fn set_directory(root: &Rc<Dir>, cache: &mut Resolved, meta: &Meta) -> Result<()> {
@@ -302,7 +315,7 @@ fn set_directory(root: &Rc<Dir>, cache: &mut Resolved, meta: &Meta) -> Result<()
 }
 
 /// Writes the stored pieces where they belong; what lies between stays a hole.
-fn write_extents<R: Read>(
+fn write_extents<R: BufRead>(
     file: &File,
     size: u64,
     extents: &[Extent],

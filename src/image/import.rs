@@ -82,8 +82,7 @@ fn extract(
     if done.0.entries == 0 {
         return Err(Error::new("the archive is empty"));
     }
-    if reader.source().must_drain() {
-        reader.drain()?;
-    }
+    // The digest is that of the whole archive.
+    reader.drain()?;
     Ok(done)
 }

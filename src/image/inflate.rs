@@ -1,10 +1,10 @@
-//! What is read from a pipe or is compressed becomes the bytes of an archive: the work of a
-//! forked, confined process. It also takes their digest, while they are in the cache.
+//! What is compressed becomes the bytes of an archive: the work of a forked, confined process.
 
 use super::bzip2;
-use super::digest::Digest;
+use crate::sys::ring::{Filler, SLOT};
+use crate::sys::{Errno, io};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 /// What the child says by its exit code. Everything from `ERRNO` on is an errno above it.
@@ -21,8 +21,7 @@ pub const GZIP: &[u8] = b"\x1f\x8b";
 const FIRST: usize = 10;
 /// How many bytes can be given back.
 const UNREAD: usize = 8;
-const INPUT: usize = 64 << 10;
-const OUTPUT: usize = 256 << 10;
+const INPUT: usize = 128 << 10;
 /// What makes the inflater expect a gzip header and check its trailer, with the largest window.
 const GZIP_WINDOW_BITS: u8 = 16 + 15;
 
@@ -31,40 +30,33 @@ pub struct Compressed<'a> {
     file: &'a File,
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
     ended: bool,
 }
 
 /// The exit code for an error of reading or writing.
-pub fn code(error: std::io::Error) -> u8 {
-    let errno = error.raw_os_error().and_then(|errno| u8::try_from(errno).ok());
-    errno.map_or(u8::MAX, |errno| ERRNO.saturating_add(errno))
+pub fn code(errno: Errno) -> u8 {
+    u8::try_from(errno.into_raw()).map_or(u8::MAX, |errno| ERRNO.saturating_add(errno))
 }
 
 impl Compressed<'_> {
     /// What was read and not yet taken.
     pub fn rest(&self) -> &[u8] {
-        &self.buffer[self.start..]
+        &self.buffer[self.start..self.end]
     }
 
-    /// Makes sure that `count` bytes are there, unless the end comes first.
+    /// Makes sure that `count` bytes, a few, are there, unless the end comes first.
     pub fn need(&mut self, count: usize) -> Result<bool, u8> {
-        while self.rest().len() < count && !self.ended {
-            let keep = self.start.min(UNREAD);
-            self.buffer.drain(..self.start - keep);
-            self.start = keep;
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + INPUT, 0);
-            let read = loop {
-                match self.file.read(&mut self.buffer[filled..]) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
-            let read = read.map_err(code)?;
-            self.buffer.truncate(filled + read);
+        while self.end - self.start < count && !self.ended {
+            let kept = self.start - self.start.min(UNREAD);
+            self.buffer.copy_within(kept..self.end, 0);
+            self.start -= kept;
+            self.end -= kept;
+            let read = io::read(self.file.as_fd(), &mut self.buffer[self.end..]).map_err(code)?;
+            self.end += read;
             self.ended = read == 0;
         }
-        Ok(self.rest().len() >= count)
+        Ok(self.end - self.start >= count)
     }
 
     /// Gives back at most `UNREAD` bytes that were taken.
@@ -74,7 +66,7 @@ impl Compressed<'_> {
 
     /// Takes the next byte; none at the end.
     pub fn next(&mut self) -> Result<Option<u8>, u8> {
-        if self.start == self.buffer.len() && !self.need(1)? {
+        if self.start == self.end && !self.need(1)? {
             return Ok(None);
         }
         let byte = self.buffer.get(self.start).copied();
@@ -83,55 +75,71 @@ impl Compressed<'_> {
     }
 }
 
-/// Where the bytes go: to who unpacks them, and into the digest.
+/// Where the bytes go: to the processes that unpack and hash them.
 pub struct Sink<'a> {
-    file: &'a File,
-    digest: Digest,
+    ring: Filler<&'a File>,
+    filled: usize,
 }
 
 impl Sink<'_> {
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), u8> {
-        // First to the one who waits for it.
-        self.file.write_all(bytes).map_err(code)?;
-        self.digest.add(bytes);
+    /// Room for what comes next.
+    fn space(&mut self) -> Result<&mut [u8], u8> {
+        Ok(&mut self.ring.space().map_err(code)?[self.filled..])
+    }
+
+    /// Takes bytes that were put into `space`.
+    fn took(&mut self, bytes: usize) -> Result<(), u8> {
+        self.filled += bytes;
+        match self.filled == SLOT {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), u8> {
+        while !bytes.is_empty() {
+            let space = self.space()?;
+            let (now, later) = bytes.split_at(bytes.len().min(space.len()));
+            space[..now.len()].copy_from_slice(now);
+            self.took(now.len())?;
+            bytes = later;
+        }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), u8> {
+        match std::mem::take(&mut self.filled) {
+            0 => Ok(()),
+            filled => self.ring.pass(filled).map_err(code),
+        }
     }
 }
 
-/// Passes `prefix` and then what `file` gives on to `output`, inflated where it is compressed;
-/// writes the digest of it to `answer`. Gives the exit code.
-pub fn pass_on(prefix: &[u8], file: &File, output: &File, mut answer: &File) -> u8 {
-    let mut sink = Sink { file: output, digest: Digest::new() };
+/// Inflates `prefix` and then what `file` gives into `ring`. Gives the exit code.
+pub fn pass_on(prefix: &[u8], file: &File, ring: Filler<&File>) -> u8 {
+    let mut sink = Sink { ring, filled: 0 };
     match inflate(prefix, file, &mut sink) {
-        Ok(done) => answer.write_all(&sink.digest.bytes()).map_or_else(code, |()| done),
+        Ok(done) => sink.flush().map_or_else(|failed| failed, |()| done),
         Err(failed) => failed,
     }
 }
 
 fn inflate(prefix: &[u8], file: &File, sink: &mut Sink<'_>) -> Result<u8, u8> {
-    let mut buffer = Vec::with_capacity(prefix.len() + INPUT);
-    buffer.extend_from_slice(prefix);
-    let mut input = Compressed { file, buffer, start: 0, ended: false };
+    let mut buffer = prefix.to_vec();
+    buffer.resize(prefix.len() + INPUT, 0);
+    let mut input = Compressed { file, buffer, start: 0, end: prefix.len(), ended: false };
     input.need(FIRST)?;
-    if bzip2::is_bzip2(input.rest()) {
-        bzip2::streams(&mut input, sink)
-    } else if input.rest().starts_with(GZIP) {
-        members(&mut input, sink)
-    } else {
-        while input.need(1)? {
-            sink.take(input.rest())?;
-            input.start = input.buffer.len();
-        }
-        Ok(DONE)
+    match bzip2::is_bzip2(input.rest()) {
+        true => bzip2::streams(&mut input, sink),
+        false => members(&mut input, sink),
     }
 }
 
 /// All members, one behind the other, as gzip(1) takes them: zeros behind the last are padding,
 /// anything else is garbage.
 fn members(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<u8, u8> {
-    let mut space = vec![0; OUTPUT];
     loop {
-        member(input, sink, &mut space)?;
+        member(input, sink)?;
         while input.need(1)? && input.rest().first() == Some(&0) {
             input.start += 1;
         }
@@ -144,25 +152,19 @@ fn members(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<u8, u8> {
     }
 }
 
-fn member(input: &mut Compressed<'_>, sink: &mut Sink<'_>, space: &mut [u8]) -> Result<(), u8> {
+fn member(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<(), u8> {
     let mut inflater = Inflate::new(true, GZIP_WINDOW_BITS);
-    let mut filled = 0;
     loop {
         if !input.need(1)? {
             return Err(CUT_SHORT);
         }
         let (before_in, before_out) = (inflater.total_in(), inflater.total_out());
         let status = inflater
-            .decompress(input.rest(), &mut space[filled..], InflateFlush::NoFlush)
+            .decompress(input.rest(), sink.space()?, InflateFlush::NoFlush)
             .map_err(|_| DAMAGED)?;
         input.start += (inflater.total_in() - before_in) as usize;
-        filled += (inflater.total_out() - before_out) as usize;
-        let ended = status == Status::StreamEnd;
-        if ended || filled == space.len() {
-            sink.take(&space[..filled])?;
-            filled = 0;
-        }
-        if ended {
+        sink.took((inflater.total_out() - before_out) as usize)?;
+        if status == Status::StreamEnd {
             return Ok(());
         }
     }
@@ -172,26 +174,25 @@ fn member(input: &mut Compressed<'_>, sink: &mut Sink<'_>, space: &mut [u8]) -> 
 pub mod tests {
     use super::*;
     use crate::sys::file::pipe;
+    use crate::sys::ring::{Memory, Reader, ToReader};
+    use std::io::Write;
+    use std::rc::Rc;
 
     /// `printf 'hello\n' | gzip -n`
     const HELLO: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\xe7\x02\x00\x20\x30\x3a\x36\x06\x00\x00\x00";
 
     pub fn inflated(bytes: &[u8]) -> (u8, String) {
         let (compressed, write) = pipe(1 << 16).unwrap();
-        let (mut read, output) = pipe(1 << 16).unwrap();
         (&write).write_all(bytes.get(2..).unwrap_or_default()).unwrap();
         drop(write);
-        let (mut digest, answer) = pipe(1 << 12).unwrap();
-        let code = pass_on(&bytes[..bytes.len().min(2)], &compressed, &output, &answer);
-        drop((output, answer));
-        let mut text = String::new();
-        read.read_to_string(&mut text).unwrap();
-        if code == DONE || code == GARBAGE {
-            let mut expected = Digest::new();
-            expected.add(text.as_bytes());
-            let mut told = Vec::new();
-            digest.read_to_end(&mut told).unwrap();
-            assert_eq!(told, expected.bytes());
+        let memory = Memory::new().unwrap();
+        let ((from, passed), (returned, to)) = (pipe(4096).unwrap(), pipe(4096).unwrap());
+        let ring = Filler::new(Rc::clone(&memory), vec![ToReader::new(&passed, &returned)]);
+        let code = pass_on(&bytes[..bytes.len().min(2)], &compressed, ring);
+        drop(passed);
+        let (mut reader, mut text) = (Reader::new(memory, from, to), String::new());
+        while reader.advance().unwrap() {
+            text += std::str::from_utf8(reader.bytes()).unwrap();
         }
         (code, text)
     }
@@ -200,11 +201,6 @@ pub mod tests {
     fn members_behind_each_other_are_one_text() {
         assert_eq!(inflated(HELLO), (DONE, "hello\n".into()));
         assert_eq!(inflated(&[HELLO, HELLO].concat()), (DONE, "hello\nhello\n".into()));
-    }
-
-    #[test]
-    fn what_is_not_compressed_is_passed_on() {
-        assert_eq!(inflated(b"hello, world"), (DONE, "hello, world".into()));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Where an archive comes from: a file or standard input, plain, gzip or bzip2, with its digest
 //! taken beside the extraction.
 //!
-//! A plain file is read twice, by this process and by the one that hashes it. Everything else
-//! comes through a child that inflates and hashes it.
+//! The bytes lie in memory that the processes share: this one fills it from a plain archive, a
+//! child from a compressed one; another child hashes what is there.
 
 use super::bzip2::is_bzip2;
 use super::digest::{Digest, hex};
@@ -11,14 +11,15 @@ use super::progress::Meter;
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::child::{self, Child, Ended};
 use crate::sys::fs::{self, Kind};
-use crate::sys::{Errno, file};
+use crate::sys::ring::{Filler, Memory, Reader, ToReader};
+use crate::sys::{Errno, file, io};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
-/// Room in the pipe between the processes: more than they take at a time.
-const PIPE: u32 = 1 << 20;
-const BUFFER: usize = 256 << 10;
+/// Room in the pipes between the processes: they carry small messages only.
+const PIPE: u32 = 4096;
 
 /// The formats that are recognised only to be named: how they begin, and what undoes them.
 const OTHERS: [(&[u8], &str, &str); 6] = [
@@ -30,18 +31,27 @@ const OTHERS: [(&[u8], &str, &str); 6] = [
     (b"\x5d\0\0", "lzma", "xz -dc"),
 ];
 
-/// An open archive and the process that works on it.
+/// An open archive and the processes that work on it.
 pub struct Source {
+    archive: File,
     /// The first bytes, as they are stored.
     first: Vec<u8>,
-    /// Where the uncompressed bytes come from: the archive itself or a pipe.
-    input: File,
-    /// The archive's own file, where `input` is a pipe.
-    archive: Option<File>,
-    worker: Child,
+    /// How many of them are still to come before what the archive gives.
+    again: usize,
+    ring: Ring,
+    /// Bytes that were taken of the slot at hand.
+    taken: usize,
+    inflater: Option<Child>,
+    hash: Child,
     digest: File,
     progress: Progress,
     meter: Meter,
+}
+
+/// The part of this process in passing the uncompressed bytes on.
+enum Ring {
+    Filled(Filler<File>),
+    Read(Reader<File>),
 }
 
 /// How far the reading is, as far as it can be known.
@@ -78,14 +88,20 @@ pub fn open(path: &str, progress: bool) -> Result<Source> {
         return Err(Error::new("the archive is empty"));
     }
     let progress = Progress { total: is_file.then_some(stat.size), done: 0 };
-    let compressed = first.starts_with(inflate::GZIP) || is_bzip2(&first);
     // The bytes of a file are read again from its position, which did not move.
     let prefix: &[u8] = if is_file { &[] } else { &first };
-    let (input, archive, worker, digest) = match is_file && !compressed {
-        true => direct(archive)?,
-        false => through_child(archive, prefix)?,
+    let memory = Memory::new().context("share memory")?;
+    let (hash, to_hash, digest) = start_hash(&memory)?;
+    let (inflater, ring) = match is_compressed(&first) {
+        true => start_inflater(&archive, prefix, memory, to_hash)?,
+        false => (None, Ring::Filled(Filler::new(memory, vec![to_hash]))),
     };
-    Ok(Source { first, input, archive, worker, digest, progress, meter })
+    let (again, taken) = (prefix.len(), 0);
+    Ok(Source { archive, first, again, ring, taken, inflater, hash, digest, progress, meter })
+}
+
+fn is_compressed(first: &[u8]) -> bool {
+    first.starts_with(inflate::GZIP) || is_bzip2(first)
 }
 
 const FIRST: usize = 512;
@@ -105,94 +121,150 @@ fn first_of_stream(mut archive: &File) -> Result<Vec<u8>> {
     Ok(first)
 }
 
-/// Where the uncompressed bytes come from, the archive where that is another file, the child
-/// that works on it, and where its digest comes from.
-type Parts = (File, Option<File>, Child, File);
+fn pipe() -> Result<(File, File)> {
+    file::pipe(PIPE).context("make a pipe")
+}
 
-fn direct(archive: File) -> Result<Parts> {
-    let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
-    let start = file::position(archive.as_fd())?;
-    let keep = [archive.as_fd(), answer.as_fd()];
-    let worker = Child::spawn(&keep, || hash_file(&archive, start, &answer));
-    let worker = worker.context("start the hash")?;
-    Ok((archive, None, worker, digest))
+/// Gives the child, how to pass bytes on to it, and where its digest comes from.
+fn start_hash(memory: &Rc<Memory>) -> Result<(Child, ToReader<File>, File)> {
+    let ((from, passed), (returned, to), (digest, answer)) = (pipe()?, pipe()?, pipe()?);
+    let keep = [from.as_fd(), to.as_fd(), answer.as_fd()];
+    let hash = || hash(Reader::new(Rc::clone(memory), &from, &to), &answer);
+    let child = Child::spawn(&keep, hash).context("start the hash")?;
+    Ok((child, ToReader::new(passed, returned), digest))
+}
+
+fn hash(mut ring: Reader<&File>, mut answer: &File) -> u8 {
+    let mut digest = Digest::new();
+    loop {
+        match ring.advance() {
+            Ok(true) => digest.add(ring.bytes()),
+            Ok(false) => break,
+            Err(errno) => return inflate::code(errno),
+        }
+    }
+    let written = answer.write_all(&digest.bytes()).map_err(fs::errno);
+    written.map_or_else(inflate::code, |()| inflate::DONE)
 }
 
 /// `prefix` is what was read of the archive and is not there to be read again.
-fn through_child(archive: File, prefix: &[u8]) -> Result<Parts> {
-    let (input, output) = file::pipe(PIPE).context("make a pipe")?;
-    let (digest, answer) = file::pipe(PIPE).context("make a pipe")?;
-    let keep = [archive.as_fd(), output.as_fd(), answer.as_fd()];
-    let worker = Child::spawn(&keep, || pass_on(prefix, &archive, &output, &answer));
-    let worker = worker.context("start the inflater")?;
-    Ok((input, Some(archive), worker, digest))
-}
-
-fn hash_file(archive: &File, start: u64, mut answer: &File) -> u8 {
-    let mut digest = Digest::new();
-    let mut buffer = vec![0; BUFFER];
-    let mut offset = start;
-    loop {
-        match file::read_at(archive.as_fd(), &mut buffer, offset) {
-            Ok(0) => break,
-            Ok(read) => {
-                digest.add(&buffer[..read]);
-                offset += read as u64;
-            }
-            Err(errno) => return inflate::ERRNO.saturating_add(errno.into_raw() as u8),
-        }
-    }
-    answer.write_all(&digest.bytes()).map_or_else(inflate::code, |()| inflate::DONE)
+fn start_inflater(
+    archive: &File,
+    prefix: &[u8],
+    memory: Rc<Memory>,
+    to_hash: ToReader<File>,
+) -> Result<(Option<Child>, Ring)> {
+    let ((from, passed), (returned, to)) = (pipe()?, pipe()?);
+    let ends = [&passed, &returned, &to_hash.passed, &to_hash.returned];
+    let keep = [archive, ends[0], ends[1], ends[2], ends[3]].map(|file| file.as_fd());
+    let work = || {
+        // First to the one who unpacks, and is waited for.
+        let readers = vec![ToReader::new(ends[0], ends[1]), ToReader::new(ends[2], ends[3])];
+        pass_on(prefix, archive, Filler::new(Rc::clone(&memory), readers))
+    };
+    let child = Child::spawn(&keep, work).context("start the inflater")?;
+    Ok((Some(child), Ring::Read(Reader::new(memory, from, to))))
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.input.read(buffer)?;
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Source {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.taken == self.ring.bytes().len() && self.advance()? {
+            self.taken = 0;
+        }
+        Ok(&self.ring.bytes()[self.taken..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+}
+
+impl Ring {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Filled(filler) => filler.passed(),
+            Self::Read(reader) => reader.bytes(),
+        }
+    }
+}
+
+impl Source {
+    /// Goes on to the next slot; false at the end of the archive.
+    fn advance(&mut self) -> std::result::Result<bool, Errno> {
+        let filler = match &mut self.ring {
+            Ring::Filled(filler) => filler,
+            Ring::Read(reader) => {
+                self.taken = 0;
+                let more = reader.advance()?;
+                self.tick();
+                return Ok(more);
+            }
+        };
+        let space = filler.space()?;
+        let length = match std::mem::take(&mut self.again) {
+            0 => io::read(self.archive.as_fd(), space)?,
+            again => {
+                space[..again].copy_from_slice(&self.first[..again]);
+                again
+            }
+        };
+        if length > 0 {
+            filler.pass(length)?;
+        }
         self.progress.done += length as u64;
-        let (progress, archive) = (self.progress, &self.archive);
+        self.tick();
+        Ok(length > 0)
+    }
+
+    fn tick(&mut self) {
+        let (progress, archive, compressed) = (self.progress, &self.archive, &self.inflater);
         self.meter.tick(|| {
             // Of a compressed file the compressed bytes count; the child moves their position.
-            let position = archive.as_ref().map(|file| file::position(file.as_fd()));
+            let position = compressed.as_ref().map(|_| file::position(archive.as_fd()));
             match position {
                 Some(Ok(position)) if progress.total.is_some() => (position, progress.total),
                 _ => (progress.done, progress.total),
             }
         });
-        Ok(length)
-    }
-}
-
-impl Source {
-    /// Whether what is left has to be read, for the hash or for whoever writes the pipe.
-    pub fn must_drain(&self) -> bool {
-        self.archive.is_some()
     }
 
     /// The digest of the whole uncompressed archive, once everything is read.
-    pub fn finish(mut self) -> Result<String> {
+    pub fn finish(self) -> Result<String> {
+        let Self { ring, inflater, hash, mut digest, .. } = self;
+        // For the hash that is the end.
+        drop(ring);
         let mut bytes = [0; 32];
-        let received = self.digest.read_exact(&mut bytes);
-        verdict(self.worker)?;
+        let received = digest.read_exact(&mut bytes);
+        inflater.map_or(Ok(()), |child| verdict(child, INFLATER))?;
+        verdict(hash, HASH)?;
         received.map_err(fs::errno).context("read the digest")?;
         Ok(hex(&bytes))
     }
 
-    /// The reason why the archive could not be read: what the child found, else `error`.
+    /// The reason why the archive could not be read: what a child found, else `error`.
     pub fn explain(self, error: Error, name: &str) -> Error {
-        let Self { input, archive, worker, first, .. } = self;
-        let compressed = first.starts_with(inflate::GZIP) || is_bzip2(&first);
-        if archive.is_none() || !compressed {
-            return match error.message == "not a tar archive" {
-                true => not_a_tar(&first, name),
-                false => error,
-            };
+        let Self { ring, inflater, hash, first, .. } = self;
+        if error.message == "not a tar archive" && inflater.is_none() {
+            return not_a_tar(&first, name);
         }
-        // A child that still writes ends with that.
-        drop(input);
-        match verdict(worker) {
-            Err(cause) if cause.errno != Some(Errno::EPIPE) => cause,
-            _ => error,
+        // Children that still pass something on end with that.
+        drop(ring);
+        let children = inflater.map(|child| (child, INFLATER)).into_iter().chain([(hash, HASH)]);
+        for (child, what) in children {
+            match verdict(child, what) {
+                Err(cause) if cause.errno != Some(Errno::EPIPE) => return cause,
+                _ => {}
+            }
         }
+        error
     }
 }
 
@@ -200,9 +272,12 @@ fn errno_of(code: u8) -> Errno {
     Errno::new(i32::from(code - inflate::ERRNO))
 }
 
-/// What the child says of the archive.
-fn verdict(worker: Child) -> Result<()> {
-    match worker.wait().context("wait for the process that reads the archive")? {
+const INFLATER: &str = "the process that inflates the archive";
+const HASH: &str = "the process that hashes the archive";
+
+/// What a child says of the archive; `what` it is.
+fn verdict(child: Child, what: &str) -> Result<()> {
+    match child.wait().context(format_args!("wait for {what}"))? {
         Ended::Exited(inflate::DONE) => Ok(()),
         Ended::Exited(inflate::GARBAGE) => {
             warn("what stands behind the end of the compressed data is left out");
@@ -211,7 +286,7 @@ fn verdict(worker: Child) -> Result<()> {
         Ended::Exited(inflate::DAMAGED) => Err(Error::new("the compressed data is damaged")),
         Ended::Exited(inflate::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
         Ended::Exited(code) if code > inflate::ERRNO => Err(errno_of(code)).context("read"),
-        ended => Err(Error::new(format!("the process that reads the archive failed: {ended:?}"))),
+        ended => Err(Error::new(format!("{what} failed: {ended:?}"))),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod net;
 pub mod probe;
 pub mod proc;
 pub mod process;
+pub mod ring;
 pub mod seccomp;
 pub mod signal;
 pub mod time;

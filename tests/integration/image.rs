@@ -274,6 +274,48 @@ fn an_import_that_is_killed_leaves_no_image_and_the_next_one_clears_up() {
     assert_eq!((layers(&rocker), staged(&rocker)), (1, 0));
 }
 
+/// What an import says whose helper number `index` is killed after the first 5 of 8 MiB.
+fn refusal_without_helper(rocker: &Rocker, archive: &[u8], index: usize) -> String {
+    let mut command = rocker.command(&["import", "-", "x"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&archive[..5 << 20]).unwrap();
+    let path = format!("/proc/{0}/task/{0}/children", child.id());
+    let text = fs::read_to_string(path).unwrap();
+    let helper = text.split(' ').nth(index).unwrap();
+    assert!(Command::new("kill").args(["-9", helper]).status().unwrap().success());
+    // Nobody may be left to read it.
+    let _ = pipe.write_all(&archive[5 << 20..]);
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn an_import_whose_helper_is_killed_names_it_and_leaves_nothing() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let data: Vec<u8> = (0..8 << 20).map(|_| random()).collect();
+    let plain = archive(&[file("a", &data)]);
+    let path = rocker.files().join("a.tar");
+    fs::write(&path, &plain).unwrap();
+    let compressed = Command::new("gzip").arg("-1c").arg(&path).output().unwrap().stdout;
+    for (archive, index, what) in
+        [(&plain, 0, "hashes"), (&compressed, 0, "hashes"), (&compressed, 1, "inflates")]
+    {
+        let said = refusal_without_helper(&rocker, archive, index);
+        let reason = format!("the process that {what} the archive failed: Killed(9)");
+        assert_eq!(said, format!("rocker: import -: {reason}\n"));
+        assert_eq!((layers(&rocker), staged(&rocker)), (0, 0));
+    }
+}
+
 #[test]
 fn an_import_under_a_taken_name_replaces_the_image_and_rmi_takes_the_layers() {
     let Some(rocker) = Rocker::as_root() else { return };

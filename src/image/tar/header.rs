@@ -77,18 +77,23 @@ fn octal(field: &[u8]) -> Option<i64> {
     Some(value)
 }
 
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.iter().map(|byte| u32::from(*byte)).sum()
+}
+
 impl Header {
     pub fn check(&self) -> Check {
-        let (mut unsigned, mut signed) = (0_i64, 0_i64);
-        for (index, byte) in self.0.iter().enumerate() {
-            let byte = if CHECKSUM.contains(&index) { b' ' } else { *byte };
-            unsigned += i64::from(byte);
-            // Some old writers summed signed characters.
-            signed += i64::from(byte.cast_signed());
-        }
+        // The checksum itself counts as blanks.
+        let own = &self.0[CHECKSUM];
+        let blanks = 32 * own.len() as u32;
+        let unsigned = sum(&self.0) - sum(own) + blanks;
+        // Some old writers summed signed characters: from 128 on each is 256 less.
+        let high = |bytes: &[u8]| bytes.iter().filter(|byte| **byte >= 128).count() as i64;
+        let unsigned = i64::from(unsigned);
         let stored = octal(&self.0[CHECKSUM]);
         match stored {
-            Some(sum) if sum == unsigned || sum == signed => Check::Good,
+            Some(sum) if sum == unsigned => Check::Good,
+            Some(sum) if sum == unsigned - 256 * (high(&self.0) - high(own)) => Check::Good,
             _ if self.0.iter().all(|byte| *byte == 0) => Check::Zero,
             _ => Check::Bad,
         }

@@ -13,7 +13,7 @@ use header::{Check, Header};
 use input::{BLOCK, Input};
 use pax::Extended;
 pub use sparse::Extent;
-use std::io::Read;
+use std::io::BufRead;
 
 /// The largest size of a file: room for the padding below the largest signed number.
 const SIZE_LIMIT: u64 = i64::MAX as u64 - 511;
@@ -76,15 +76,10 @@ struct Before {
     extended: Option<Extended>,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: BufRead> Reader<R> {
     pub fn new(source: R) -> Self {
         let input = Input::new(source);
         Self { input, data: 0, padding: 0, shown: 0, defaults: Extended::default(), ended: false }
-    }
-
-    /// What the archive is read from.
-    pub fn source(&mut self) -> &mut R {
-        self.input.source()
     }
 
     /// Ends the reading.

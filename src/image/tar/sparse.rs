@@ -4,7 +4,7 @@ use super::header::number;
 use super::input::{BLOCK, Input};
 use super::pax::decimal;
 use crate::error::{Error, Result};
-use std::io::Read;
+use std::io::BufRead;
 
 /// A piece of a file that is stored; what lies between is a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,10 @@ fn take(map: &mut Vec<Extent>, descriptors: &[u8]) -> Result<bool> {
 
 /// The map of GNU's old format: four extents in the header, more in blocks behind it.
 /// Gives the size of the whole file with it.
-pub fn old_gnu<R: Read>(header: &[u8; BLOCK], input: &mut Input<R>) -> Result<(Vec<Extent>, u64)> {
+pub fn old_gnu<R: BufRead>(
+    header: &[u8; BLOCK],
+    input: &mut Input<R>,
+) -> Result<(Vec<Extent>, u64)> {
     let mut map = Vec::new();
     let real_size = field(&header[483..495])?;
     let mut open = take(&mut map, &header[386..482])?;
@@ -82,7 +85,7 @@ pub fn old_gnu<R: Read>(header: &[u8; BLOCK], input: &mut Input<R>) -> Result<(V
 
 /// The map of format 1.0: decimal lines in whole blocks before the data. Gives the bytes that
 /// it took of the `stored` ones.
-pub fn version_1<R: Read>(input: &mut Input<R>, stored: u64) -> Result<(Vec<Extent>, u64)> {
+pub fn version_1<R: BufRead>(input: &mut Input<R>, stored: u64) -> Result<(Vec<Extent>, u64)> {
     let mut lines = Lines { input, block: [0; BLOCK], next: BLOCK, taken: 0, stored };
     let count = lines.number()?;
     if count > LIMIT as u64 {
@@ -105,7 +108,7 @@ struct Lines<'a, R> {
     stored: u64,
 }
 
-impl<R: Read> Lines<'_, R> {
+impl<R: BufRead> Lines<'_, R> {
     fn number(&mut self) -> Result<u64> {
         let mut digits = Vec::new();
         loop {

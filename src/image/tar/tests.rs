@@ -14,7 +14,7 @@ fn archive(parts: &[(&Header, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn data<R: Read>(reader: &mut Reader<R>) -> Vec<u8> {
+fn data<R: BufRead>(reader: &mut Reader<R>) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         let chunk = reader.chunk().unwrap();
@@ -28,12 +28,19 @@ fn data<R: Read>(reader: &mut Reader<R>) -> Vec<u8> {
 /// Gives one byte at a time, as a slow pipe might.
 struct Trickle<'a>(&'a [u8]);
 
-impl Read for Trickle<'_> {
+impl std::io::Read for Trickle<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
-        buffer[0] = *first;
-        self.0 = rest;
-        Ok(1)
+        self.0.take(1).read(buffer)
+    }
+}
+
+impl BufRead for Trickle<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        Ok(&self.0[..self.0.len().min(1)])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.0.consume(bytes);
     }
 }
 
