@@ -103,12 +103,13 @@ impl Extractor {
     ///
     /// The writing to the disk goes on until the second result is dropped.
     pub fn finish(mut self) -> Result<(Extracted, Writeback)> {
+        self.writeback.flush(&self.root);
         let (root, parent) = (&self.root, &mut self.parent);
         self.directories.replay(&mut |meta| {
             let done = set_directory(root, parent, meta);
             done.context(format_args!("set the mode and time of {}", shown(&meta.path)))
         })?;
-        self.writeback.finish(&self.root);
+        self.writeback.flush(&self.root);
         Ok((self.extracted, self.writeback))
     }
 

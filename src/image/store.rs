@@ -114,6 +114,13 @@ impl Store {
         Ok(images)
     }
 
+    /// Makes what is missing of the directories that an image is published in.
+    pub(super) fn directories(&self) -> Result<()> {
+        self.ids()?;
+        self.layers()?;
+        Ok(())
+    }
+
     pub(super) fn images(&self) -> Result<Dir> {
         subdirectory(&self.root, IMAGES)
     }

@@ -10,6 +10,8 @@ use std::os::fd::AsFd;
 
 /// How much is extracted between two orders; those that come during a sync are one.
 const STEP: u64 = 32 << 20;
+/// How much before the first: the second processor has little to do then.
+const FIRST: u64 = 8 << 20;
 const PIPE: u32 = 4096;
 
 /// The syncs of one extraction. Dropped, it waits for the one that is going on.
@@ -21,7 +23,7 @@ pub struct Writeback {
 
 impl Writeback {
     pub fn new() -> Self {
-        Self { pending: 0, worker: None, failed: false }
+        Self { pending: STEP - FIRST, worker: None, failed: false }
     }
 
     /// Says that bytes were written to the file system of `dir`.
@@ -35,9 +37,8 @@ impl Writeback {
         self.order(dir);
     }
 
-    /// Says that nothing more will be written: what is left goes to the disk while the caller
-    /// does something else.
-    pub fn finish(&mut self, dir: &Dir) {
+    /// Lets what is left go to the disk while the caller does something else.
+    pub fn flush(&mut self, dir: &Dir) {
         if self.worker.is_some() && !self.failed {
             self.order(dir);
         }
