@@ -1,12 +1,12 @@
 #!/bin/sh
 # run.sh [MACHINE...]: boots these test machines, or all, two at a time, and says how each ended.
 #
-# A machine is a number of tests/vm/machines or the name of a script beside it: numbers, power-cut.
+# A machine is a number of tests/vm/machines, 8 for pid1.sh, or another script: numbers, power-cut.
 # Kernels are kept in ${XDG_CACHE_HOME:-~/.cache}/rocker-vm, or $ROCKER_VM_CACHE; what the machines
 # said stays in target/vm.
 set -eu
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) numbers power-cut
+[ $# -gt 0 ] || set -- $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) 8 numbers power-cut
 # qemu-utils only so that a newer one is not taken away for the sake of qemu-system-x86.
 tests/packages.sh qemu-system-x86 qemu-utils busybox-static squashfs-tools e2fsprogs xz-utils \
     musl-tools binutils
@@ -25,6 +25,7 @@ for machine in "$@"; do
 done
 printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-2}" -I N sh -c '
     case $1 in
+    8) tests/vm/pid1.sh "$2" "$3" ;;
     [0-9]*) tests/vm/machine.sh "$1" "$2" "$3" ;;
     *) "tests/vm/$1.sh" "$2" "$3" ;;
     esac >"$3/$1.result" 2>&1 && code=0 || code=1
