@@ -96,18 +96,21 @@ pub fn run_from(file: BorrowedFd<'_>) -> Result<()> {
         }
     }
     let (option, fd) = (libc::PR_SET_MM_EXE_FILE, file.as_raw_fd());
-    // SAFETY: no memory is passed.
-    match unsafe { syscall!(Sysno::prctl, libc::PR_SET_MM, option, fd, 0, 0) } {
-        Err(Errno::EPERM) => describe_anew(base, fd),
-        other => other.map(drop),
+    match describe_anew(base, fd) {
+        // SAFETY: no memory is passed.
+        Err(Errno::EINVAL) => unsafe {
+            syscall!(Sysno::prctl, libc::PR_SET_MM, option, fd, 0, 0).map(drop)
+        },
+        other => other,
     }
 }
 
-/// The same for root without `CAP_SYS_RESOURCE`, as in some machines of the cloud: with
-/// `CAP_SYS_ADMIN` all that the kernel knows of a program may be told anew, its file among it.
+/// Tells the kernel anew all that it knows of a program, its file among it. Unlike telling it the
+/// file alone this needs no `CAP_SYS_RESOURCE`, which root lacks in some machines of the cloud.
 ///
-/// What is told besides is only shown in /proc, but for the end of the heap. The command line is
-/// empty from here on. Errors: `EINVAL` in a kernel without CONFIG_CHECKPOINT_RESTORE.
+/// What is told besides is only shown in /proc, but for the end of the heap. Command line and
+/// environment, which are the caller's, are empty from here on. Errors: `EINVAL` in a kernel without
+/// CONFIG_CHECKPOINT_RESTORE.
 fn describe_anew(base: usize, fd: i32) -> Result<()> {
     // SAFETY: an address of 0 asks for the present end of the heap.
     let heap = unsafe { syscall!(Sysno::brk, 0) }? as u64;

@@ -73,16 +73,18 @@ struct Machine {
 
 impl Machine {
     fn start(rocker: &Rocker) -> Option<Self> {
+        let mut trial = Command::new("unshare");
+        trial.args(["--mount", "--fork", "--kill-child", "true"]).stderr(Stdio::null());
+        if !trial.status().is_ok_and(|status| status.success()) {
+            skip("there is no unshare program that ends what it started");
+            return None;
+        }
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--net", "--uts", "--fork", "--kill-child"]);
         command.arg("--mount-proc").arg(rocker.binary()).arg("init");
         rocker.prepare(&mut command);
         command.stdout(Stdio::null());
-        let Ok(child) = command.spawn() else {
-            skip("there is no unshare program");
-            return None;
-        };
-        let running = Running(child);
+        let running = Running(command.spawn().unwrap());
         let outer = running.0.id();
         let children = format!("/proc/{outer}/task/{outer}/children");
         let mut pid = 0;
