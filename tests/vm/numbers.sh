@@ -23,7 +23,7 @@ measure() { # NAME ROOT MEMORY
     log=$results/numbers-$1.log
     : >"$log"
     # Time goes by instructions, four nanoseconds each: what else runs here does not count.
-    timeout -k 5 300 nice qemu-system-x86_64 -icount shift=2,sleep=off $(machine_options "$machine" "$3") \
+    timeout -k 5 300 nice -n "${ROCKER_VM_NICE:-10}" qemu-system-x86_64 -icount shift=2,sleep=off $(machine_options "$machine" "$3") \
         -serial "file:$results/numbers-$1.console" -serial "file:$log" -kernel "$kernel/vmlinuz" \
         -initrd "$machine/initrd" -append "$(kernel_options v2 | tr '\n' ' ')" || :
     ! grep '^broken' "$log" || return 1

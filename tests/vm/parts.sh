@@ -54,5 +54,9 @@ machine_options() {
 kernel_options() {
     echo "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests random.trust_cpu=on \
 norandmaps rdinit=/init"
-    [ "$1" != v2 ] || echo cgroup_no_v1=all
+    case $1 in
+    v2 | unmounted) echo cgroup_no_v1=all ;;
+    # Not compiled out, but nothing that uses them can tell.
+    none) echo cgroup_disable=cpu,cpuacct,cpuset,memory,pids,io,blkio,devices,freezer ;;
+    esac
 }
