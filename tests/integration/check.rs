@@ -1,6 +1,7 @@
 //! `rocker check`: each line from a fact, its exit code from whether containers can run.
 
 use crate::harness::{Output, PATIENCE, Rocker, finish, one_line};
+use std::fs;
 use std::process::Command;
 
 /// Runs a shell script in a user namespace of its own, whose limits are its own too.
@@ -93,7 +94,9 @@ fn a_pid_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
 fn a_state_directory_that_cannot_be_used_is_missing() {
     let Some(rocker) = Rocker::as_root() else { return };
     let check = |root: &str| rocker.run(&["--root", root, "check"]);
-    let output = check("/proc/rocker");
+    let file = rocker.files().join("file");
+    fs::write(&file, "").unwrap();
+    let output = check(file.join("rocker").to_str().unwrap());
     assert_eq!(output.code, 1, "{output:?}");
     assert!(line(&output.stdout, "state directory").contains("  missing  "), "{output:?}");
     let deep = rocker.files().join("a/b");

@@ -11,7 +11,7 @@ pub use crate::harness_host::{
 use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -295,7 +295,19 @@ pub fn finish(mut command: Command, input: &[u8], patience: Duration) -> Output 
     if !input.is_empty() {
         command.stdin(Stdio::piped());
     }
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut started = command.spawn();
+    // A program that a test has written just now is still open in what another test is about to
+    // start.
+    let busy = |started: &std::io::Result<Child>| {
+        started.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
+    };
+    wait_until(patience, || {
+        if busy(&started) {
+            started = command.spawn();
+        }
+        !busy(&started)
+    });
+    let mut child = started.unwrap_or_else(|error| panic!("{name}: {error}"));
     if let Some(mut pipe) = child.stdin.take() {
         let input = input.to_vec();
         // A command that does not want its input leaves a broken pipe, which is no failure.
