@@ -40,8 +40,15 @@ pub struct Fact {
     pub detail: String,
 }
 
-fn fact(name: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Fact {
-    Fact { name: name.into(), verdict, detail: detail.into() }
+// Of its own, which keeps the many callers small.
+#[inline(never)]
+fn fact(name: &str, verdict: Verdict, detail: &str) -> Fact {
+    Fact { name: name.to_owned(), verdict, detail: detail.to_owned() }
+}
+
+/// A fact about something without which no container runs.
+fn missing(name: &str, what: &str, errno: Errno) -> Fact {
+    Fact { verdict: Verdict::Missing, ..without(name, what, errno) }
 }
 
 /// Oldest kernel that rocker runs on.
@@ -50,63 +57,66 @@ const OLDEST: (u32, u32) = (5, 10);
 /// All facts, in the order in which a start needs them.
 pub fn facts(root: &Path, run: &Path) -> Vec<Fact> {
     let mut facts = vec![kernel(), privileges(), proc_filesystem()];
-    facts.extend(Namespaces::ALL.into_iter().map(namespace));
+    for (name, namespaces) in Namespaces::ALL {
+        facts.push(namespace(name, namespaces));
+    }
     facts.push(root_switch());
-    facts.extend(cgroups());
+    cgroups(&mut facts);
     facts.push(directory("state directory", root));
     facts.push(directory("run directory", run));
     facts.push(writable_layer(root));
-    facts.extend(stored(root, run));
+    stored(root, run, &mut facts);
     facts.push(match probe::seccomp_filter() {
         Ok(()) => fact("seccomp", Verdict::Ok, "filters of system calls"),
         Err(errno) => without("seccomp", "programs may make any system call", errno),
     });
-    facts.extend(network());
+    network(&mut facts);
     facts.push(clock());
     facts
 }
 
 /// A fact about something that is missed, but not needed.
+#[inline(never)]
 fn without(name: &str, what: &str, errno: Errno) -> Fact {
-    fact(name, Verdict::Limited, format!("{what} ({})", errno.name().unwrap_or("unknown error")))
+    let errno = errno.name().unwrap_or("unknown error");
+    fact(name, Verdict::Limited, &[what, " (", errno, ")"].concat())
 }
 
 fn kernel() -> Fact {
     let release = proc::read("sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let mut numbers = release.split(['.', '-']);
+    let mut number = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    let version = (number(), number());
     let verdict = match version {
         (0, 0) => Verdict::Limited,
         version if version < OLDEST => Verdict::Missing,
         _ => Verdict::Ok,
     };
     let shown = if release.is_empty() { "unknown release" } else { release };
-    fact("kernel", verdict, format!("{shown}, {} or newer is needed", "5.10"))
+    fact("kernel", verdict, &[shown, ", 5.10 or newer is needed"].concat())
 }
 
 fn privileges() -> Fact {
     const SYS_ADMIN: u64 = 1 << 21;
     let capable = process::permitted_capabilities().is_ok_and(|have| have & SYS_ADMIN != 0);
-    match (process::is_root(), capable) {
-        (true, true) => fact("privileges", Verdict::Ok, "root"),
-        (true, false) => fact("privileges", Verdict::Missing, "root without CAP_SYS_ADMIN"),
-        (false, _) => fact("privileges", Verdict::Missing, "not root"),
-    }
+    let (verdict, detail) = match (process::is_root(), capable) {
+        (true, true) => (Verdict::Ok, "root"),
+        (true, false) => (Verdict::Missing, "root without CAP_SYS_ADMIN"),
+        (false, _) => (Verdict::Missing, "not root"),
+    };
+    fact("privileges", verdict, detail)
 }
 
 fn proc_filesystem() -> Fact {
     match (proc::is_mounted(), proc::own()) {
         (true, _) => fact("proc", Verdict::Ok, "mounted on /proc"),
         (false, Ok(_)) => fact("proc", Verdict::Ok, "not mounted; rocker has its own"),
-        (false, Err(errno)) => Fact {
-            verdict: Verdict::Missing,
-            ..without("proc", "neither mounted nor to be had", errno)
-        },
+        (false, Err(errno)) => missing("proc", "neither mounted nor to be had", errno),
     }
 }
 
-fn namespace((name, namespaces): (&str, Namespaces)) -> Fact {
+fn namespace(name: &str, namespaces: Namespaces) -> Fact {
     let else_missing = match namespaces {
         Namespaces::CGROUP => "containers see the host's paths of control groups",
         Namespaces::USER => "no --userns; SYS_ADMIN in a container is not locked in",
@@ -117,17 +127,17 @@ fn namespace((name, namespaces): (&str, Namespaces)) -> Fact {
         None => attempt(namespaces, &|| Ok(())),
         Some(_) => Err(Errno::EINVAL),
     };
-    let title = format!("namespace {name}");
+    let title = ["namespace ", name].concat();
     let what = match &made {
-        Ok(()) => return fact(title, Verdict::Ok, "can be made"),
+        Ok(()) => return fact(&title, Verdict::Ok, "can be made"),
         Err(Errno::EINVAL) => "this kernel does not have it",
         Err(Errno::ENOSPC | Errno::EUSERS) => "a limit is reached: raise user.max_*_namespaces",
         Err(_) => "may not be made here",
     };
     let errno = made.err().unwrap_or(Errno::EIO);
     match else_missing.is_empty() {
-        true => Fact { verdict: Verdict::Missing, ..without(&title, what, errno) },
-        false => without(&title, &format!("{what}: {else_missing}"), errno),
+        true => missing(&title, what, errno),
+        false => without(&title, &[what, ": ", else_missing].concat(), errno),
     }
 }
 
@@ -163,14 +173,11 @@ fn root_switch() -> Fact {
         Err(Errno::EINVAL) => {
             fact("root", Verdict::Ok, "an initramfs or a chroot: moved over, the rest detached")
         }
-        Err(errno) => Fact {
-            verdict: Verdict::Missing,
-            ..without("root", "neither pivot_root nor a move of mounts", errno)
-        },
+        Err(errno) => missing("root", "neither pivot_root nor a move of mounts", errno),
     }
 }
 
-fn cgroups() -> Vec<Fact> {
+fn cgroups(facts: &mut Vec<Fact>) {
     let mut host = Host::read().unwrap_or_default();
     let mounted = !host.hierarchies.is_empty();
     if !mounted {
@@ -186,19 +193,18 @@ fn cgroups() -> Vec<Fact> {
         }
         (false, false) => (Verdict::Limited, "none: no limits"),
     };
-    let mut facts = vec![fact("cgroups", verdict, layout)];
+    facts.push(fact("cgroups", verdict, layout));
     for controller in Controller::ALL {
-        let name = format!("cgroup {}", controller.name());
+        let name = ["cgroup ", controller.name()].concat();
         facts.push(match host.find(controller) {
             Some(found) => {
                 let version = if found.version == Version::V1 { "v1" } else { "v2" };
                 let place = if mounted { &*found.mount } else { "not mounted" };
-                fact(name, Verdict::Ok, format!("{version}, {place}"))
+                fact(&name, Verdict::Ok, &[version, ", ", place].concat())
             }
-            None => fact(name, Verdict::Limited, "not there: its limits are refused"),
+            None => fact(&name, Verdict::Limited, "not there: its limits are refused"),
         });
     }
-    facts
 }
 
 /// The nearest directory above a path that is there, the path itself included.
@@ -210,24 +216,23 @@ fn directory(name: &str, path: &Path) -> Fact {
     // MSDOS, PROC, SYSFS_SUPER_MAGIC: neither links nor owners, or no files of ours at all.
     const USELESS: [u64; 3] = [0x4d44, 0x9fa0, 0x6265_6572];
     let there = nearest(path);
-    let shown = path.display();
+    let shown = path.to_string_lossy();
     let kind = Dir::open(there).map_or(0, |dir| fs::filesystem_kind(dir.as_fd()));
-    if USELESS.contains(&kind) {
-        let why = "this kind of file system cannot hold it";
-        return fact(name, Verdict::Missing, format!("{shown}: {why}"));
-    }
-    let free = probe::room(there).map(|(free, total)| (free, total, total == 0 || free > 1 << 20));
-    match (probe::writable(there), free) {
-        (Ok(()), Ok((free, _, true))) => {
-            let made = if there == path { "" } else { ", still to be made" };
-            fact(name, Verdict::Ok, format!("{shown}, {} MiB free{made}", free >> 20))
+    let writable = probe::writable(there).and_then(|()| probe::room(there));
+    let why = match writable {
+        Err(errno) => {
+            return missing(name, &[&shown, ": cannot be written to"].concat(), errno);
         }
-        (Ok(()), Ok(_)) => fact(name, Verdict::Missing, format!("{shown}: the disk is full")),
-        (Err(errno), _) | (_, Err(errno)) => Fact {
-            verdict: Verdict::Missing,
-            ..without(name, &format!("{shown}: cannot be written to"), errno)
-        },
-    }
+        Ok(_) if USELESS.contains(&kind) => "this kind of file system cannot hold it",
+        // One that knows no bounds says 0 of 0.
+        Ok((free, total)) if total != 0 && free < 1 << 20 => "the disk is full",
+        Ok((free, _)) => {
+            let made = if there == path { "" } else { ", still to be made" };
+            let detail = format!("{shown}, {} MiB free{made}", free >> 20);
+            return fact(name, Verdict::Ok, &detail);
+        }
+    };
+    fact(name, Verdict::Missing, &[&shown, ": ", why].concat())
 }
 
 fn writable_layer(path: &Path) -> Fact {
@@ -251,13 +256,13 @@ fn writable_layer(path: &Path) -> Fact {
 }
 
 /// Whether what is stored is whole: each image with its layers, each container.
-fn stored(root: &Path, run: &Path) -> Vec<Fact> {
+fn stored(root: &Path, run: &Path, facts: &mut Vec<Fact>) {
     // Opening an engine would make the directory.
     let engine = match fs::stat_path(root) {
         Ok(_) => Engine::open(root, run),
-        Err(_) => return Vec::new(),
+        Err(_) => return,
     };
-    let Ok(engine) = engine else { return Vec::new() };
+    let Ok(engine) = engine else { return };
     let mut damaged = Vec::new();
     let images = engine.images.list_all(&mut |error| damaged.push(error.to_string()));
     let images = images.unwrap_or_default();
@@ -268,7 +273,7 @@ fn stored(root: &Path, run: &Path) -> Vec<Fact> {
             damaged.push(format!("image {}:{}: a layer is missing", image.name, image.tag));
         }
     }
-    let mut facts = vec![whole("images", images.len(), &damaged)];
+    facts.push(whole("images", images.len(), &damaged));
     damaged.clear();
     let ids = engine.ids().unwrap_or_default();
     for container in ids.iter().filter_map(|id| engine.open_id(id).ok().flatten()) {
@@ -280,30 +285,26 @@ fn stored(root: &Path, run: &Path) -> Vec<Fact> {
         }
     }
     facts.push(whole("containers", ids.len(), &damaged));
-    facts
 }
 
 fn whole(name: &str, count: usize, damaged: &[String]) -> Fact {
     match damaged {
-        [] => fact(name, Verdict::Ok, count.to_string()),
-        _ => fact(name, Verdict::Limited, damaged.join("; ")),
+        [] => fact(name, Verdict::Ok, &count.to_string()),
+        _ => fact(name, Verdict::Limited, &damaged.join("; ")),
     }
 }
 
-fn network() -> Vec<Fact> {
-    let kinds = [("bridge", "no network but loopback"), ("veth", "no network but loopback")];
-    let mut facts = Vec::new();
-    for (kind, missing) in kinds {
+fn network(facts: &mut Vec<Fact>) {
+    for kind in ["bridge", "veth"] {
         facts.push(match attempt(Namespaces::NET, &|| probe::make_interface(kind)) {
             Ok(()) => fact(kind, Verdict::Ok, "can be made"),
-            Err(errno) => without(kind, missing, errno),
+            Err(errno) => without(kind, "no network but loopback", errno),
         });
     }
     facts.push(match attempt(Namespaces::NET, &probe::nf_tables) {
         Ok(()) => fact("nf_tables", Verdict::Ok, "can be asked"),
         Err(errno) => without("nf_tables", "no way out of a bridge, no published ports", errno),
     });
-    facts
 }
 
 fn clock() -> Fact {
@@ -312,10 +313,10 @@ fn clock() -> Fact {
     let now = time::local(super::state::now() / 1_000_000_000).unwrap_or_default();
     let shown = format!("{:04}-{:02}-{:02}", now.year, now.month, now.day);
     match now.year >= LEAST_YEAR {
-        true => fact("clock", Verdict::Ok, shown),
+        true => fact("clock", Verdict::Ok, &shown),
         false => {
             let why = "the times of images and logs will be wrong, ages not";
-            fact("clock", Verdict::Limited, format!("{shown}: {why}"))
+            fact("clock", Verdict::Limited, &[&shown, ": ", why].concat())
         }
     }
 }
