@@ -2,6 +2,7 @@
 
 use crate::harness::{Rocker, has_controller, skip, wait_until};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -124,6 +125,32 @@ fn a_limit_of_processes_stops_a_fork() {
     let output = run("4");
     assert!(output.stderr.contains("fork"), "{output:?}");
     assert!(run("20").stdout.ends_with("all\n"));
+}
+
+#[test]
+fn what_was_put_into_the_group_from_outside_is_killed_with_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_controller("--pids-limit") {
+        return skip("this machine has no pids controller");
+    }
+    rocker.sleeper("web", &["--pids-limit", "50"]);
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", rocker.pid("web"))).unwrap();
+    let path = |line: &str| {
+        let fields: Vec<&str> = line.splitn(3, ':').collect();
+        let wanted = fields[1] == "pids" || fields[1].is_empty() && fields[2].contains("/rocker/");
+        wanted.then(|| format!("/sys/fs/cgroup/{}{}/cgroup.procs", fields[1], fields[2]))
+    };
+    let procs = own.lines().find_map(path).unwrap_or_else(|| panic!("{own}"));
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(&procs, other.id().to_string()).unwrap();
+    // Not in a namespace of the container: only the group tells that it belongs there.
+    rocker.ok(&["rm", "-f", "web"]);
+    let ended = wait_until(Duration::from_secs(20), || other.try_wait().unwrap().is_some());
+    // It fails when it has ended, as it should have.
+    let _ = other.kill();
+    assert!(ended, "it lives on");
+    assert_eq!(other.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert!(!Path::new(&procs).exists(), "{procs} is left");
 }
 
 #[test]
