@@ -66,6 +66,9 @@ int main(int argc, char **argv)
 		return printf("%c %u:%u\n", S_ISCHR(s.st_mode) ? 'c' : S_ISBLK(s.st_mode) ? 'b' : '-',
 			major(s.st_rdev), minor(s.st_rdev)) < 0;
 	}
+	if (!strcmp(what, "swap")) // A B: exchanges the two for ever
+		for (;;)
+			syscall(SYS_renameat2, AT_FDCWD, argv[2], AT_FDCWD, argv[3], 2);
 	if (!strcmp(what, "exe")) { // INODE SIZE
 		// Until a file /end appears, looks at every process as it comes, and tries to write to the
 		// file that it runs from where that is the file of this inode and size: CVE-2019-5736.
