@@ -24,7 +24,6 @@ root=$root cgroups=$cgroups mounted=$mounted
 slowness=${ROCKER_VM_SLOWNESS:-3}
 CONF
 "$here/select.sh" "$tests" "$tree/test/integration" >"$work/own/test/names"
-wanted=$(wc -l <"$work/own/test/names")
 make_files "$tree" "$work" "$kernel" "$root"
 
 log=$results/$number.log console=$results/$number.console
@@ -32,4 +31,4 @@ log=$results/$number.log console=$results/$number.console
 timeout -k 5 "${ROCKER_VM_PATIENCE:-900}" nice -n "${ROCKER_VM_NICE:-10}" qemu-system-x86_64 $(machine_options "$work" "$memory") \
     -serial "file:$console" -serial "file:$log" -kernel "$kernel/vmlinuz" -initrd "$work/initrd" \
     -append "$(kernel_options "$cgroups" | tr '\n' ' ')" || echo "machine $number: qemu ended with $?"
-"$here/judge.sh" "$number" "$wanted" "$log"
+"$here/judge.sh" "$number" "$work/own/test/names" "$log"
