@@ -34,7 +34,10 @@ impl Rule {
 
 /// Lets the processes of a group use no device but these.
 pub fn restrict(group: &mut Group, id: &str, rules: &[Rule]) -> Result<()> {
-    let host = Host::read()?;
+    let mut host = Host::read()?;
+    if host.find(Controller::Devices).is_none() {
+        host.add_unmounted();
+    }
     if let Some(hierarchy) = host.find(Controller::Devices) {
         let (path, dir) = group.place(hierarchy, id)?;
         let deny = std::iter::once(("devices.deny", "a".to_owned()));

@@ -58,13 +58,11 @@ pub fn create(id: &str, limits: &Limits) -> Result<Group> {
             other => return other,
         }
     }
-    let host = match Host::read()? {
-        // Nothing is mounted: what was not asked for can be done without.
-        none if none.hierarchies.is_empty() && Controller::ALL.iter().any(|c| limits.asks(*c)) => {
-            Host::unmounted()
-        }
-        host => host,
-    };
+    let mut host = Host::read()?;
+    // What was not asked for can be done without.
+    if Controller::ALL.into_iter().any(|c| limits.asks(c) && host.find(c).is_none()) {
+        host.add_unmounted();
+    }
     create_on(&host, id, limits)
 }
 

@@ -83,18 +83,17 @@ impl Host {
         Ok(host)
     }
 
-    /// The hierarchy of cgroup2 of a host that has mounted none, where the kernel has it. Its
-    /// groups are as real as others, only that no path of the host leads to them.
-    pub fn unmounted() -> Self {
-        let hierarchies = mount::detached(c"cgroup2").map_or(Vec::new(), |_| {
-            vec![Hierarchy {
+    /// Adds the hierarchy of cgroup2 where none is mounted and the kernel has it. Its groups are as
+    /// real as others, only that no path of the host leads to them.
+    pub fn add_unmounted(&mut self) {
+        if self.unified().is_none() && mount::detached(c"cgroup2").is_ok() {
+            self.hierarchies.push(Hierarchy {
                 version: Version::V2,
                 mount: UNMOUNTED.to_owned(),
                 controllers: controllers_at(UNMOUNTED),
                 own: "/".to_owned(),
-            }]
-        });
-        Self { hierarchies }
+            });
+        }
     }
 
     /// Looks only where nearly every host has them: all below /sys/fs/cgroup, under their names.
@@ -155,7 +154,7 @@ impl Host {
 }
 
 /// Stands for the mount point of a cgroup2 that is mounted nowhere.
-const UNMOUNTED: &str = "cgroup2:";
+pub const UNMOUNTED: &str = "cgroup2:";
 
 /// Opens a directory of a hierarchy.
 pub fn open_directory(path: &str) -> crate::sys::Result<Dir> {

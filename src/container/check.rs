@@ -3,7 +3,7 @@
 use super::layer;
 use super::store::Engine;
 use crate::cgroups::Host;
-use crate::cgroups::host::{Controller, Version};
+use crate::cgroups::host::{Controller, UNMOUNTED, Version};
 use crate::namespace::root;
 use crate::sys::fs::{self, Dir};
 use crate::sys::mount::{self, Propagation};
@@ -179,19 +179,17 @@ fn root_switch() -> Fact {
 
 fn cgroups(facts: &mut Vec<Fact>) {
     let mut host = Host::read().unwrap_or_default();
-    let mounted = !host.hierarchies.is_empty();
-    if !mounted {
-        host = Host::unmounted();
-    }
-    let has = |version| host.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
-    let (verdict, layout) = match (has(Version::V1), has(Version::V2)) {
-        (true, true) => (Verdict::Ok, "v1 and v2 (hybrid)"),
-        (true, false) => (Verdict::Ok, "v1"),
-        (false, true) if mounted => (Verdict::Ok, "v2"),
-        (false, true) => {
+    let is_v1 = host.hierarchies.iter().any(|hierarchy| hierarchy.version == Version::V1);
+    let is_mounted = host.unified().is_some();
+    host.add_unmounted();
+    let (verdict, layout) = match (is_v1, is_mounted, host.unified()) {
+        (true, true, _) => (Verdict::Ok, "v1 and v2 (hybrid)"),
+        (true, false, _) => (Verdict::Ok, "v1"),
+        (false, true, _) => (Verdict::Ok, "v2"),
+        (false, false, Some(_)) => {
             (Verdict::Ok, "none mounted; rocker has its own v2 where a limit is asked")
         }
-        (false, false) => (Verdict::Limited, "none: no limits"),
+        (false, false, None) => (Verdict::Limited, "none: no limits"),
     };
     facts.push(fact("cgroups", verdict, layout));
     for controller in Controller::ALL {
@@ -199,7 +197,7 @@ fn cgroups(facts: &mut Vec<Fact>) {
         facts.push(match host.find(controller) {
             Some(found) => {
                 let version = if found.version == Version::V1 { "v1" } else { "v2" };
-                let place = if mounted { &*found.mount } else { "not mounted" };
+                let place = if found.mount == UNMOUNTED { "not mounted" } else { &found.mount };
                 fact(&name, Verdict::Ok, &[version, ", ", place].concat())
             }
             None => fact(&name, Verdict::Limited, "not there: its limits are refused"),

@@ -27,11 +27,8 @@ fn restarted(rocker: &Rocker, name: &str, times: u32) {
 #[track_caller]
 fn waits(rocker: &Rocker, name: &str) {
     // Each pause is twice the one before: a slow machine needs a long one.
-    restarted(
-        rocker,
-        name,
-        if slowed(Duration::from_secs(1)) > Duration::from_secs(1) { 5 } else { 3 },
-    );
+    let is_slow = slowed(Duration::from_secs(1)) > Duration::from_secs(1);
+    restarted(rocker, name, if is_slow { 6 } else { 4 });
     let seen = wait_until(PATIENCE, || status(rocker, name) == "restarting");
     assert!(seen, "{}", rocker.ok(&["ps"]));
 }
