@@ -215,13 +215,15 @@ fn directory(name: &str, path: &Path) -> Fact {
     const USELESS: [u64; 3] = [0x4d44, 0x9fa0, 0x6265_6572];
     let there = nearest(path);
     let shown = path.to_string_lossy();
-    let kind = Dir::open(there).map_or(0, |dir| fs::filesystem_kind(dir.as_fd()));
-    let writable = probe::writable(there).and_then(|()| probe::room(there));
+    let kind = Dir::open(there).map(|dir| fs::filesystem_kind(dir.as_fd()));
+    let kind_known = kind.unwrap_or(0);
+    // The nearest thing that is there may be a file.
+    let writable = kind.and_then(|_| probe::writable(there)).and_then(|()| probe::room(there));
     let why = match writable {
         Err(errno) => {
             return missing(name, &[&shown, ": cannot be written to"].concat(), errno);
         }
-        Ok(_) if USELESS.contains(&kind) => "this kind of file system cannot hold it",
+        Ok(_) if USELESS.contains(&kind_known) => "this kind of file system cannot hold it",
         // One that knows no bounds says 0 of 0.
         Ok((free, total)) if total != 0 && free < 1 << 20 => "the disk is full",
         Ok((free, _)) => {
