@@ -11,8 +11,8 @@ use std::rc::Rc;
 use syscalls::{Sysno, syscall};
 
 /// Bytes of a slot.
-pub const SLOT: usize = 128 << 10;
-const SLOTS: usize = 8;
+pub const SLOT: usize = 256 << 10;
+const SLOTS: usize = 4;
 /// How many slots are spoken of at a time: so few that, when the filler waits for a slot, the
 /// reader that it waits for has one to read.
 const BATCH: usize = SLOTS / 2;
