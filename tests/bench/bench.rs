@@ -18,8 +18,9 @@ use setup::Setup;
 /// A section by its name; the number is how often a start is repeated.
 type Section = (&'static str, fn(&Setup, &mut Report, usize));
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("hot", start::hot),
+    ("rights", start::rights),
     ("cold", start::cold),
     ("engines", start::engines),
     ("exec", start::exec),

@@ -55,6 +55,26 @@ pub fn hot(setup: &Setup, report: &mut Report, count: usize) {
     report.ratio(&all, "rocker", "crun", "run --rm, hot", [0.35, 0.28]);
 }
 
+/// The same with less and less of what protects the host: what each of them costs.
+pub fn rights(setup: &Setup, report: &mut Report, count: usize) {
+    let case = |name: &'static str, options: &[&str]| {
+        let words = [&RUN[..4], options, &RUN[4..]].concat();
+        Case::new(name, setup.rocker(&words))
+    };
+    const UNFILTERED: &str = "--security-opt=seccomp=unconfined";
+    const UNMASKED: &str = "--security-opt=systempaths=unconfined";
+    let cases = vec![
+        case("rocker", &[]),
+        case("no filter", &[UNFILTERED]),
+        case("no masks", &[UNFILTERED, UNMASKED]),
+        // SYS_ADMIN would lock the mounts, which costs more than dropping it.
+        case("unprotected", &[UNFILTERED, UNMASKED, "--cap-add=ALL", "--cap-drop=SYS_ADMIN"]),
+    ];
+    let all = rounds(cases, count, Duration::ZERO);
+    report.table("run --rm true, with less and less protection", &all, &["unprotected"]);
+    report.ratio(&all, "rocker", "unprotected", "protection of run --rm", [1.15, 1.10]);
+}
+
 /// The same after a rest, as a person meets it.
 pub fn cold(setup: &Setup, report: &mut Report, count: usize) {
     let all = rounds(cases(setup), count / 2, REST);

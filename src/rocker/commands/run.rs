@@ -283,6 +283,14 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.security.sysctls),
     },
     Flag {
+        spec: "--userns MODE",
+        about: "User namespace: only host, the one of the host",
+        set: |_, value| match value.text().as_str() {
+            "host" => Ok(()),
+            _ => Err(Error::new("a user namespace of its own is not there yet: only host")),
+        },
+    },
+    Flag {
         spec: "--shm-size SIZE",
         about: "Size of /dev/shm (default 64m)",
         set: |o, value| {
