@@ -358,9 +358,18 @@ fn wait_for(pidfd: std::os::fd::BorrowedFd<'_>, milliseconds: i32) -> bool {
     }
 }
 
+/// Takes the lock; false when the container is not there any more.
+fn lock_if_there(container: &Container) -> Result<bool> {
+    match container.lock() {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno.is_none() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Settles what a keeper that died could not.
 fn finish(engine: &Engine, container: &Container) -> Result<()> {
-    if container.lock().is_err() {
+    if !lock_if_there(container)? {
         // It removed itself.
         return Ok(());
     }
@@ -438,7 +447,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
             send(keeper.as_fd(), libc::SIGTERM as u32)?;
         }
         end_processes(&container, &state, KILL, 0)?;
-        if container.lock().is_err() {
+        if !lock_if_there(&container)? {
             return Ok(());
         }
     }
