@@ -28,7 +28,7 @@ make_files "$tree" "$work" "$kernel" "$root"
 
 log=$results/$number.log console=$results/$number.console
 : >"$log"
-timeout -k 5 "${ROCKER_VM_PATIENCE:-900}" nice -n "${ROCKER_VM_NICE:-10}" qemu-system-x86_64 $(machine_options "$work" "$memory") \
+timeout -k 5 "${ROCKER_VM_PATIENCE:-1500}" nice -n "${ROCKER_VM_NICE:-10}" qemu-system-x86_64 $(machine_options "$work" "$memory") \
     -serial "file:$console" -serial "file:$log" -kernel "$kernel/vmlinuz" -initrd "$work/initrd" \
     -append "$(kernel_options "$cgroups" | tr '\n' ' ')" || echo "machine $number: qemu ended with $?"
 "$here/judge.sh" "$number" "$work/own/test/names" "$log"
