@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 CARGO = directory=$$(./build-static.sh --cargo) && PATH="$$directory:$$PATH" cargo
 TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 strace
 
-.PHONY: help build demo check test torture test-vm bench ways install clean
+.PHONY: help build demo check test torture fuzz test-vm bench ways install clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-zA-Z./-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-26s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ torture: build base-image/busybox.tar ## The tests of faults at every system cal
 
 test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all or MACHINES="1 3 6" (as root)
 	@tests/vm/run.sh $(MACHINES)
+
+fuzz: ## Fuzz every parser for SECONDS each (600); needs a nightly toolchain and cargo-fuzz
+	@tests/fuzz/run.sh $(SECONDS)
 
 bench: build base-image/busybox.tar ## The numbers beside their yardsticks, crun, runc, podman, bwrap (as root, 8 minutes)
 	@tests/bench/run.sh

@@ -16,7 +16,7 @@ mod remove;
 mod source;
 mod stage;
 mod store;
-mod tar;
+pub mod tar;
 mod writeback;
 
 pub use collect::Removed;

@@ -58,7 +58,7 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 /// A name is looked up first; what is not found and is a number is taken as one.
-fn resolve(passwd: &str, group: &str, user: &str) -> Result<Account> {
+pub fn resolve(passwd: &str, group: &str, user: &str) -> Result<Account> {
     let (name, wanted_group) = match user.split_once(':') {
         Some((name, group)) => (name, Some(group)),
         None => (user, None),

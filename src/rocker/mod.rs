@@ -2,7 +2,7 @@
 
 mod change;
 mod command;
-mod commands;
+pub mod commands;
 mod completion;
 mod help;
 mod json;
@@ -11,8 +11,8 @@ mod manual;
 mod nearest;
 mod parse;
 mod print;
-mod template;
-mod units;
+pub mod template;
+pub mod units;
 mod when;
 
 use crate::container::Engine;

@@ -6,7 +6,7 @@
 #![allow(clippy::unnecessary_cast)]
 
 pub mod abi;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod alloc;
 pub mod bpf;
 pub mod child;
@@ -29,8 +29,8 @@ pub mod xattr;
 
 pub use syscalls::Errno;
 
-/// Tests have threads, and the C library's allocator.
-#[cfg(not(test))]
+/// Tests and fuzzers have threads, and the C library's allocator.
+#[cfg(not(any(test, fuzzing)))]
 #[global_allocator]
 static ALLOCATOR: alloc::Pieces = alloc::Pieces::new();
 

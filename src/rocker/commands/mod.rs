@@ -14,7 +14,7 @@ mod ps;
 mod rm;
 mod rmi;
 mod run;
-mod security;
+pub mod security;
 mod start;
 mod stop;
 mod tag;
