@@ -10,6 +10,7 @@ use super::spec::{self, add_variable};
 use super::state::settle;
 use super::store::{Engine, no_such_container};
 use super::streams::Streams;
+use super::wiring;
 use crate::cgroups;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
 use crate::runtime::create::Setup;
@@ -58,7 +59,10 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         return Err(Error::new(what).code(ENGINE));
     }
     let group = cgroups::open(&state.cgroups)?;
-    let namespaces = spec::namespaces(&record).and(Namespaces::CGROUP);
+    let mut namespaces = spec::namespaces(&record).and(Namespaces::CGROUP);
+    if wiring::shared(&record).is_some() {
+        namespaces = namespaces.and(Namespaces::NET);
+    }
     let outer = |error: Error| if error.code == FAILURE { error.code(ENGINE) } else { error };
     if options.tty && !relay::stdin_is_terminal() && !options.detach {
         warn("standard input is no terminal: the program has one, but its keys are not yours");

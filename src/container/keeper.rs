@@ -10,6 +10,7 @@ use super::security;
 use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
+use super::wiring::{self, Wiring};
 use super::{layer, spec, state};
 use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
@@ -19,6 +20,7 @@ use crate::runtime::{self, Process, Stdio};
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{io, process, time, tty};
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -83,6 +85,8 @@ struct Keeper {
     streams: Streams,
     clients: Vec<Client>,
     listener: Option<OwnedFd>,
+    /// What it holds of networks.
+    wiring: Wiring,
     /// Held for as long as this process lives: others see at once that it does.
     _alive: Option<Dir>,
     signals: OwnedFd,
@@ -107,7 +111,7 @@ impl Keeper {
         let engine = Engine::open(&order.root_path, &order.run_path)?;
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         match bring_up(&engine, &container, &mut record, &mut state, size) {
-            Ok(Running { process, group, streams, log, listener }) => {
+            Ok((Running { process, group, streams, log, listener }, wiring)) => {
                 let alive = state::hold_alive(&container);
                 container.unlock();
                 Ok(Self {
@@ -120,6 +124,7 @@ impl Keeper {
                     streams,
                     clients: Vec::new(),
                     listener,
+                    wiring,
                     _alive: alive,
                     signals,
                     log,
@@ -130,7 +135,7 @@ impl Keeper {
             }
             Err(error) => {
                 // The first error is the one to report; the next sweep repeats what fails here.
-                let _ = clean_up(&container, &state);
+                let _ = clean_up(&engine, &container, &state);
                 layer::release(&engine, &container, &state);
                 if remove_on_failure {
                     let _ = erase(&engine, &container, &record.name);
@@ -184,6 +189,8 @@ impl Keeper {
         for client in &self.clients {
             list.push(io::Poll::on(client.socket.as_fd(), !full, client.is_behind()));
         }
+        let proxy = self.wiring.proxy.as_ref();
+        list.push(proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())));
         match io::poll(&mut list, timeout) {
             Err(_) => return true,
             // A container that lasts: what only its start needed goes back to the page cache.
@@ -193,8 +200,13 @@ impl Keeper {
             }
             Ok(_) => {}
         }
-        let ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
+        let mut ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
+        if ready.pop() == Some(true)
+            && let Some(proxy) = &mut self.wiring.proxy
+        {
+            proxy.serve();
+        }
         if ready[1] {
             self.take_signals();
         }
@@ -309,6 +321,8 @@ impl Keeper {
         if self.container.lock().is_err() {
             return None;
         }
+        self.wiring = Wiring::default();
+        wiring::end(&self.engine, &self.container, &self.state.net);
         if self.record.auto_remove {
             layer::release(&self.engine, &self.container, &self.state);
             let _ = erase(&self.engine, &self.container, &self.record.name);
@@ -334,6 +348,8 @@ impl Keeper {
             finished_uptime: time::since_boot(),
             exit_code: code,
             oom_killed,
+            net: Default::default(),
+            port_mapping: Vec::new(),
             ..stored
         };
         // Where the disk is full the container still is shown as exited, from the kernel's facts.
@@ -383,14 +399,15 @@ fn bring_up(
     record: &mut Record,
     state: &mut State,
     size: tty::Size,
-) -> Result<Running> {
+) -> Result<(Running, Wiring)> {
+    let mut wiring = wiring::reserve(engine, container, record, state)?;
     let mut ways = layer::Ways::of(container, record);
     loop {
         let layer = ways.next(engine, container, record)?;
         layer.clone_into(&mut state.layer);
         let group = security::group(record)?;
-        match attempt(engine, container, record, state, group, size) {
-            Ok(Attempt::Running(running)) => return Ok(running),
+        match attempt(engine, container, record, state, group, size, &mut wiring) {
+            Ok(Attempt::Running(running)) => return Ok((running, wiring)),
             Ok(Attempt::NoOverlay(group, error)) => {
                 group.destroy()?;
                 layer::release(engine, container, state);
@@ -426,15 +443,21 @@ fn attempt(
     state: &mut State,
     group: Group,
     size: tty::Size,
+    wiring: &mut Wiring,
 ) -> std::result::Result<Attempt, (Group, Error)> {
     let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
         let mut spec = spec::runtime_spec(engine, container, record, &state.layer)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
-        let process = runtime::create(&spec, &group, stdio)?;
+        let stdio = Cell::new(Some(stdio));
+        let process = wiring::create_process(engine, record, &|| {
+            runtime::create(&spec, &group, stdio.take().unwrap_or(Stdio::Null))
+        })?;
         // It goes on by itself as soon as it is ready, while we write down who it is.
-        let started =
-            process.start().and_then(|()| note_running(container, state, &group, &process));
+        let joined = wiring.join(record, &state.net, &process.child);
+        let started = joined
+            .and_then(|()| process.start())
+            .and_then(|()| note_running(container, state, &group, &process));
         let log = started.and_then(|()| {
             let dir = container.dir.duplicate().context("open the container")?;
             Ok(Writer::new(dir, container.ephemeral))

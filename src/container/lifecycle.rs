@@ -7,6 +7,7 @@ use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
 use super::state::{self, clean_up, erase, is_running, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
+use super::wiring;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
 use crate::runtime::state as processes;
@@ -116,6 +117,8 @@ fn write_etc(container: &Container, record: &Record) -> Result<()> {
 /// Makes a container and leaves it at that. Gives its id.
 pub fn create(engine: &Engine, options: Options) -> Result<String> {
     sweep(engine)?;
+    let mut options = options;
+    wiring::resolve(engine, &mut options.net)?;
     let cidfile = Cidfile::make(&options)?;
     let (container, ..) = make(engine, &options, false)?;
     cidfile.write(&container.id)?;
@@ -162,6 +165,10 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     options.interactive = stdin;
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
     let cidfile = Cidfile::make(&options)?;
+    wiring::resolve(engine, &mut options.net)?;
+    if options.net.wants_default() && !wiring::prepare(engine, options.net.networks.is_empty())? {
+        options.net.networks = vec!["none".to_owned()];
+    }
     let (container, record, state) = make(engine, &options, options.rm)?;
     let id = container.id.clone();
     let tty = record.tty;
@@ -244,10 +251,14 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
             false => Ok(Ran::Detached(container.id)),
         };
     }
-    let record = container.record()?;
+    let mut record = container.record()?;
+    if record.net.wants_default() && !wiring::prepare(engine, record.net.by_default)? {
+        record.network = "none".to_owned();
+        record.net.memberships.clear();
+    }
     write_etc(&container, &record)?;
     // What a crash left of the log socket is in the way of the next one.
-    clean_up(&container, &state)?;
+    clean_up(engine, &container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);
     let stays = !record.restart.is_empty();
     let stdin = options.interactive && record.interactive;
@@ -451,7 +462,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
             return Ok(());
         }
     }
-    clean_up(&container, &state)?;
+    clean_up(engine, &container, &state)?;
     let shown = record.as_ref().map_or(container.id.as_str(), |record| &record.name);
     erase(engine, &container, shown)?;
     // The last user of an image that has been removed takes its layers with it.

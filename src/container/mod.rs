@@ -14,6 +14,9 @@ pub mod layer;
 pub mod lifecycle;
 pub mod log;
 pub mod logs;
+pub mod membership;
+pub mod names;
+pub mod networks;
 pub mod options;
 pub mod protocol;
 pub mod record;
@@ -24,6 +27,7 @@ pub mod spec;
 pub mod state;
 pub mod store;
 pub mod streams;
+pub mod wiring;
 
 pub use attach::{attach, wait};
 pub use boot::boot;

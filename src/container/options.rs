@@ -1,5 +1,6 @@
 //! What the command line asks of the engine: plain data, checked by `spec` and by the commands.
 
+pub use super::membership::NetOptions;
 pub use super::security::Asked;
 pub use crate::cgroups::Limits;
 
@@ -41,8 +42,7 @@ pub struct Options {
     pub rm: bool,
     /// `no`, `on-failure[:N]`, `always` or `unless-stopped`.
     pub restart: Option<String>,
-    /// `none` or `host`.
-    pub net: Option<String>,
+    pub net: NetOptions,
     pub detach: bool,
     pub detach_keys: Option<String>,
     pub cidfile: Option<String>,

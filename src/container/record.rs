@@ -1,5 +1,6 @@
 //! What is stored of a container: the durable record and the state of its processes.
 
+use super::membership::{NetRecord, NetState};
 use super::security::Security;
 use crate::cgroups::Limits;
 use miniserde::{Deserialize, Serialize};
@@ -45,8 +46,9 @@ pub struct Record {
     pub restart: String,
     /// How often `on-failure` starts it again; 0 is without a bound.
     pub restart_most: u32,
-    /// `none` or `host`.
+    /// `none`, `host`, `container:ID`, or the names of networks.
     pub network: String,
+    pub net: NetRecord,
     /// `overlay`, `tmpfs` or `copy` where one was asked for, or a copy was made; else empty, and
     /// each start finds out.
     pub layer_mode: String,
@@ -135,8 +137,10 @@ pub struct State {
     pub status: Status,
     /// `HOST:CTR` of each volume.
     pub volume: Vec<String>,
+    /// `0.0.0.0:8080->80/tcp` of each published port, while it runs.
     pub port_mapping: Vec<String>,
     pub network: String,
+    pub net: NetState,
     pub image_name: String,
     /// Seconds since the epoch.
     pub created: i64,
@@ -182,6 +186,7 @@ impl State {
             volume: Vec::new(),
             port_mapping: Vec::new(),
             network: String::new(),
+            net: Default::default(),
             image_name: String::new(),
             created: 0,
             pid_start: 0,

@@ -7,13 +7,13 @@ use super::record::{Mount, MountKind, Record, State, Status};
 use super::restart;
 use super::security;
 use super::store::{Container, Engine, check_name};
+use super::{membership, names};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
 use crate::namespace::root::{Root, RootKind, c_string};
 use crate::runtime::program::DEFAULT_PATH;
 use crate::runtime::{Program, Spec};
-use crate::sys::fs::Dir;
 use crate::sys::mount::Attr;
 use crate::sys::process::Namespaces;
 use crate::sys::{fs, signal, time};
@@ -58,6 +58,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
     }
     check_limits(options)?;
     let (restart, restart_most) = restart::parse(options.restart.as_deref().unwrap_or_default())?;
+    let (network, net) = membership::plan(&options.net, &config.exposed_ports)?;
     let workdir = options.workdir.clone().unwrap_or_else(|| config.working_dir.clone());
     let stop_signal = options.stop_signal.as_deref().unwrap_or(&config.stop_signal);
     Ok(Record {
@@ -89,9 +90,10 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         auto_remove: options.rm,
         restart,
         restart_most,
-        network: network(options.net.as_deref())?,
+        security: security::decide(&options.security, membership::is_own(&network))?,
+        network,
+        net,
         layer_mode: options.layer.clone().unwrap_or_default(),
-        security: security::decide(&options.security, options.net.as_deref() != Some("host"))?,
         id,
     })
 }
@@ -108,15 +110,6 @@ fn check_limits(options: &Options) -> Result<()> {
         return Err(Error::new("memory-swap: needs a memory limit, and must not be below it"));
     }
     Ok(())
-}
-
-fn network(asked: Option<&str>) -> Result<String> {
-    match asked {
-        None | Some("none") => Ok("none".to_owned()),
-        Some("host") => Ok("host".to_owned()),
-        Some(other) => Err(Error::new(format!("No such network: {}", other.escape_debug()))
-            .hint("--net takes none or host")),
-    }
 }
 
 /// Entry point and command, docker's way: an entry point that is given drops the image's command.
@@ -313,9 +306,9 @@ fn local_time(seconds: i64) -> String {
 /// Namespaces that a container gets anew; the one of control groups is made after the join.
 pub fn namespaces(record: &Record) -> Namespaces {
     let own = Namespaces::MOUNT.and(Namespaces::PID).and(Namespaces::UTS).and(Namespaces::IPC);
-    match record.network.as_str() {
-        "host" => own,
-        _ => own.and(Namespaces::NET),
+    match membership::has_own_namespace(record) {
+        false => own,
+        true => own.and(Namespaces::NET),
     }
 }
 
@@ -424,16 +417,9 @@ pub fn program(record: &Record) -> Program {
 
 /// What /etc/hosts, /etc/hostname and /etc/resolv.conf hold, in the order of `ETC_FILES`.
 pub fn etc_files(record: &Record) -> [Vec<u8>; 3] {
-    let name = &record.hostname;
-    let hosts = format!(
-        "127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n"
-    );
-    // A host without one has a container without one.
-    let resolv = Dir::open("/etc").and_then(|etc| etc.read_special("resolv.conf", 64 << 10));
-    let resolv = resolv.unwrap_or_default();
-    [hosts.into_bytes(), format!("{name}\n").into_bytes(), resolv]
+    let hosts = names::hosts(record, &[], None, &[]);
+    let resolv = names::resolv(&record.net, membership::has_own_namespace(record));
+    [hosts.into_bytes(), format!("{}\n", record.hostname).into_bytes(), resolv.into_bytes()]
 }
 
 #[cfg(test)]

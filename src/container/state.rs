@@ -2,6 +2,7 @@
 
 use super::record::{Record, State, Status};
 use super::store::{Container, Engine, RECORD, STATE, boot_id};
+use super::wiring;
 use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
@@ -109,7 +110,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     if is_held(&container.dir, ".") {
         return in_another_namespace(container);
     }
-    clean_up(container, &state)?;
+    clean_up(engine, container, &state)?;
     let record = container.record()?;
     if record.auto_remove {
         erase(engine, container, &record.name)?;
@@ -117,14 +118,17 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     }
     state.finished = now();
     state.cgroups.clear();
+    state.net = Default::default();
+    state.port_mapping.clear();
     container.write_state(&state, true)?;
     Ok(Some(state))
 }
 
 /// Removes what a container needs only while it runs. May be called at any time, twice.
-pub fn clean_up(container: &Container, state: &State) -> Result<()> {
+pub fn clean_up(engine: &Engine, container: &Container, state: &State) -> Result<()> {
     // A file that is not there is what is wanted.
     let _ = container.dir.unlink(SOCKET);
+    wiring::release(engine, &container.id, &state.net)?;
     match state.cgroups.is_empty() {
         false => cgroups::open(&state.cgroups)?.destroy(),
         true => cgroups::remove_leftovers(&cgroups::Host::read()?, &container.id),
@@ -257,7 +261,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
         }
         // Nothing of it runs under a keeper; named by its id, its groups can be found.
         let state = state.unwrap_or_else(|_| State::empty());
-        clean_up(&container, &state)?;
+        clean_up(engine, &container, &state)?;
         let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
         erase(engine, &container, &name)?;
     }

@@ -51,13 +51,13 @@ pub fn overview() -> Result<()> {
     print::out(&text)
 }
 
-/// Shows the commands of `container` or `image`.
+/// Shows the commands of `container`, `image` or another noun.
 pub fn noun(noun: &str) -> Result<()> {
     let mut text = format!("Usage:  rocker {noun} COMMAND [ARG...]\n\nCommands:\n");
     let mut rows = Vec::new();
     for entry in commands::entries() {
         let facts = entry.facts();
-        for alias in facts.aliases.split(", ") {
+        for alias in [facts.name].into_iter().chain(facts.aliases.split(", ")) {
             if let Some(verb) = alias.strip_prefix(noun).and_then(|rest| rest.strip_prefix(' ')) {
                 rows.push((verb, facts.about));
             }

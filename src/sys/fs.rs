@@ -253,6 +253,14 @@ impl Dir {
         file.write_all(content).map_err(errno)
     }
 
+    /// The same without a moment in which the file is empty.
+    pub fn rewrite(&self, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> Result<()> {
+        use std::io::Write;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW;
+        let mut file = File::from(openat(self.raw(), name.as_ref(), flags, mode)?);
+        file.write_all(content).and_then(|()| file.set_len(content.len() as u64)).map_err(errno)
+    }
+
     /// Opens a file to write at its end; makes it where it is missing.
     pub fn append(&self, name: impl AsRef<OsStr>) -> Result<File> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;

@@ -3,8 +3,18 @@
 use super::Result;
 use super::fs::owned;
 use std::ffi::CStr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
+
+/// A request about one interface. A name that is too long is cut, and then names none.
+fn request(name: &[u8]) -> libc::ifreq {
+    // SAFETY: zeroes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().take(15).zip(name) {
+        *to = *from as libc::c_char;
+    }
+    request
+}
 
 /// Brings an interface of this network namespace up.
 pub fn interface_up(name: &CStr) -> Result<()> {
@@ -12,14 +22,32 @@ pub fn interface_up(name: &CStr) -> Result<()> {
     let socket = owned(unsafe {
         syscall!(Sysno::socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
     }?);
-    // SAFETY: zeroes are a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
-        *to = *from as libc::c_char;
-    }
+    let mut request = request(name.to_bytes());
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     let request = &raw const request;
     // SAFETY: the structure is the one that the request takes, and lives for the whole call.
     unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS as u64, request) }?;
     Ok(())
+}
+
+/// The network namespace in which a socket was opened.
+///
+/// Since Linux 4.10; source: net/socket.c, `SIOCGSKNS`.
+pub fn namespace_of(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const GET_NAMESPACE: u64 = 0x894C;
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), GET_NAMESPACE, 0) }.map(owned)
+}
+
+/// The number of an interface in the namespace of `socket`. `ENODEV` where there is none.
+pub fn interface_index(socket: BorrowedFd<'_>, name: &str) -> Result<u32> {
+    let mut request = request(name.as_bytes());
+    let (raw, pointer) = (socket.as_raw_fd(), &raw mut request);
+    // SAFETY: the structure is the one that the request takes, and lives for the whole call; the
+    // kernel has filled in the number when it succeeds.
+    let index = unsafe {
+        syscall!(Sysno::ioctl, raw, libc::SIOCGIFINDEX as u64, pointer)?;
+        request.ifr_ifru.ifru_ifindex
+    };
+    Ok(index as u32)
 }

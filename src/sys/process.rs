@@ -421,6 +421,18 @@ pub fn limit_open_files(soft: u64, hard: u64) -> Result<()> {
     lower_limit(libc::RLIMIT_NOFILE as u32, soft, hard)
 }
 
+/// Lets this process have as many files open as it may.
+pub fn raise_open_files() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let resource = libc::RLIMIT_NOFILE as u32;
+    // SAFETY: the kernel writes one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut limit) }?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads one structure.
+    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const limit, 0) }?;
+    Ok(())
+}
+
 /// Has the kernel write no core files of this process, unless it asks for them.
 pub fn limit_core_files() -> Result<()> {
     lower_limit(libc::RLIMIT_CORE as u32, 0, u64::MAX)

@@ -36,9 +36,14 @@ impl Keeper {
         }
         self.state =
             State { restarts: stored.restarts.saturating_add(1), oom_killed: false, ..stored };
+        if let Ok(record) = self.container.record() {
+            // It may have been connected to other networks.
+            self.record = record;
+        }
         let Self { engine, container, record, state, .. } = self;
         match bring_up(engine, container, record, state, tty::Size::default()) {
-            Ok(running) => {
+            Ok((running, wiring)) => {
+                self.wiring = wiring;
                 self.process = running.process;
                 self.group = running.group;
                 self.streams = running.streams;
@@ -49,7 +54,7 @@ impl Keeper {
             }
             Err(error) => {
                 // The next sweep repeats what fails here.
-                let _ = clean_up(&self.container, &self.state);
+                let _ = clean_up(&self.engine, &self.container, &self.state);
                 self.stay_down(self.state.clone(), Some(error));
                 false
             }

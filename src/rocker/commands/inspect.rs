@@ -200,13 +200,7 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
         ("HostConfig", of_host(record)),
         ("Mounts", Part::Value(json::list(record.mounts.iter().map(of_mount)))),
         ("Config", of_command(record)),
-        (
-            "NetworkSettings",
-            object(&mut [
-                ("Ports", object(&mut [])),
-                ("Networks", object(&mut [(&*record.network, object(&mut []))])),
-            ]),
-        ),
+        ("NetworkSettings", of_network(record, state)),
         (
             "Rocker",
             object(&mut [
@@ -217,6 +211,62 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
                 ("Root", Part::Text(&globals.root())),
             ]),
         ),
+    ])
+}
+
+/// The networks of a container: of one that does not run only their names.
+fn of_network(record: &Record, state: &State) -> Part<'static> {
+    let net = &state.net;
+    let mut networks: Vec<(&str, Part<'_>)> = Vec::new();
+    for endpoint in &net.endpoints {
+        let address = |list: &[String], v6: bool| -> (String, i64) {
+            let text = list.iter().find(|text| text.contains(':') == v6);
+            let text = text.map_or("", String::as_str);
+            let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+            (address.to_owned(), prefix.parse().unwrap_or(0))
+        };
+        let (v4, v4_prefix) = address(&endpoint.addresses, false);
+        let (v6, v6_prefix) = address(&endpoint.addresses, true);
+        let one = object(&mut [
+            ("Interface", Part::Text(&endpoint.interface)),
+            ("MacAddress", Part::Text(&endpoint.mac)),
+            ("IPAddress", Part::Text(&v4)),
+            ("IPPrefixLen", Part::Number(v4_prefix)),
+            ("Gateway", Part::Text(&address(&endpoint.gateways, false).0)),
+            ("GlobalIPv6Address", Part::Text(&v6)),
+            ("GlobalIPv6PrefixLen", Part::Number(v6_prefix)),
+            ("IPv6Gateway", Part::Text(&address(&endpoint.gateways, true).0)),
+        ]);
+        networks.push((&endpoint.network, one));
+    }
+    if networks.is_empty() {
+        networks = record.network.split(',').map(|name| (name, object(&mut []))).collect();
+    }
+    let mut ports: Vec<(String, Vec<Value>)> = Vec::new();
+    for port in &net.ports {
+        let key = format!("{}/{}", port.inner, port.protocol());
+        let at = if port.at.is_empty() { "0.0.0.0" } else { &port.at };
+        let place = json::object(&mut [
+            ("HostIp", Part::Text(at)),
+            ("HostPort", Part::Text(&port.host.to_string())),
+        ]);
+        match ports.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, places)) => places.push(place),
+            None => ports.push((key, vec![place])),
+        }
+    }
+    let mut ports: Vec<_> = ports
+        .iter_mut()
+        .map(|(key, places)| (&**key, Part::Value(json::list(std::mem::take(places)))))
+        .collect();
+    let first = net.endpoints.first();
+    let first = first.and_then(|one| one.addresses.iter().find(|text| !text.contains(':')));
+    let first = first.map_or("", String::as_str);
+    object(&mut [
+        ("IPAddress", Part::Text(first.split('/').next().unwrap_or_default())),
+        ("Ports", object(&mut ports)),
+        ("PublishMode", Part::Text(&net.publish_mode)),
+        ("Networks", object(&mut networks)),
     ])
 }
 

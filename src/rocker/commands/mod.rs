@@ -10,6 +10,8 @@ mod import;
 mod inspect;
 mod kill;
 mod logs;
+mod network;
+mod port;
 mod ps;
 mod rm;
 mod rmi;
@@ -45,9 +47,22 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
             &wait::COMMAND,
             &inspect::COMMAND,
             &commit::COMMAND,
+            &port::COMMAND,
         ],
     ),
     ("Images", &[&import::COMMAND, &images::COMMAND, &tag::COMMAND, &rmi::COMMAND]),
+    (
+        "Networks",
+        &[
+            &network::CREATE,
+            &network::LIST,
+            &network::INSPECT,
+            &network::CONNECT,
+            &network::DISCONNECT,
+            &network::REMOVE,
+            &network::PRUNE,
+        ],
+    ),
     (
         "Other",
         &[
@@ -63,7 +78,7 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
 ];
 
 /// The words that may stand before a command, as in `container ls`.
-pub const NOUNS: &[&str] = &["container", "image"];
+pub const NOUNS: &[&str] = &["container", "image", "network"];
 
 /// Whether this is the first word of longer spellings.
 pub fn is_noun(word: &str) -> bool {

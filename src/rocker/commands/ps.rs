@@ -268,6 +268,7 @@ mod tests {
             command: "/bin/sleep 1000 and more".into(),
             status: Status::Stopped,
             network: "none".into(),
+            net: Default::default(),
             image_name: "busybox:latest".into(),
             created: 1_768_381_637,
             started: 1,

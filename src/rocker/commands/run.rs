@@ -237,9 +237,65 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.init),
     },
     Flag {
-        spec: "--net, --network MODE",
-        about: "Network: none or host",
-        set: |o, value| value.set(&mut o.net),
+        spec: "--net, --network NETWORK",
+        about: "Network to join (repeatable), or none, host, container:NAME (default rocker0)",
+        set: |o, value| value.set(&mut o.net.networks),
+    },
+    Flag {
+        spec: "-p, --publish [IP:][HOST]:CTR[/udp]",
+        about: "Publish a port of the container, or a range of them",
+        set: |o, value| value.set(&mut o.net.publish),
+    },
+    Flag {
+        spec: "-P, --publish-all",
+        about: "Publish all ports that the image exposes",
+        set: |o, value| value.set(&mut o.net.publish_all),
+    },
+    Flag {
+        spec: "--publish-mode MODE",
+        about: "Publish by the kernel or by a proxy (nft, proxy; default what works)",
+        set: |o, value| {
+            value.set(&mut o.net.publish_mode)?;
+            match o.net.publish_mode.as_deref() {
+                Some("nft" | "proxy") => Ok(()),
+                _ => Err(Error::new("neither nft nor proxy")),
+            }
+        },
+    },
+    Flag {
+        spec: "--ip, --ip6 ADDRESS",
+        about: "Address in the first network",
+        set: |o, value| value.set(&mut o.net.ip),
+    },
+    Flag {
+        spec: "--mac-address MAC",
+        about: "Hardware address of the first interface",
+        set: |o, value| value.set(&mut o.net.mac),
+    },
+    Flag {
+        spec: "--network-alias, --net-alias NAME",
+        about: "Another name by which members of its networks find it",
+        set: |o, value| value.set(&mut o.net.aliases),
+    },
+    Flag {
+        spec: "--add-host NAME:ADDRESS",
+        about: "Add a line to /etc/hosts (ADDRESS may be host-gateway)",
+        set: |o, value| value.set(&mut o.net.add_host),
+    },
+    Flag {
+        spec: "--dns ADDRESS",
+        about: "Name server to ask instead of the host's",
+        set: |o, value| value.set(&mut o.net.dns),
+    },
+    Flag {
+        spec: "--dns-search DOMAIN",
+        about: "Domain to look in instead of the host's",
+        set: |o, value| value.set(&mut o.net.dns_search),
+    },
+    Flag {
+        spec: "--dns-option, --dns-opt OPTION",
+        about: "Option of the resolver instead of the host's",
+        set: |o, value| value.set(&mut o.net.dns_options),
     },
     Flag {
         spec: "--cap-add NAME",

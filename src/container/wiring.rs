@@ -1,0 +1,398 @@
+//! Connects a container to its networks when it starts, and lets go of what it had there.
+
+use super::lifecycle::not_running;
+use super::membership::{
+    self, Endpoint, NetOptions, NetState, Port, allocated, mac_text, parse_mac,
+};
+use super::names::{self, lease_text};
+use super::record::{Record, State};
+use super::state::is_alive;
+use super::store::{Container, Engine, boot_id, no_such_container};
+use crate::error::{Context, Error, Result, warn};
+use crate::network::ipam::{self, Owner};
+use crate::network::links::{End, Links};
+use crate::network::nat::{self, Mapping, Nat};
+use crate::network::proxy::{Proxy, Socket};
+use crate::network::store::{DEFAULT, Network, Pool};
+use crate::network::up::{self, Up};
+use crate::network::{Address, Store};
+use crate::runtime::Process;
+use crate::runtime::state as processes;
+use crate::sys::Errno;
+use crate::sys::inet::{self, Peer};
+use crate::sys::process::{self, Child, Namespaces};
+use std::os::fd::AsFd;
+
+/// How often a free port is looked for that is free in both families.
+const TRIES: usize = 16;
+
+/// What a container holds of networks while it runs.
+#[derive(Default)]
+pub struct Wiring {
+    /// One for each endpoint, in the same order.
+    ups: Vec<Up>,
+    /// Holds the published ports, and carries what arrives there.
+    pub proxy: Option<Proxy>,
+}
+
+/// The networks of an engine.
+pub fn store(engine: &Engine) -> Result<Store> {
+    let root = engine.root_path.to_string_lossy();
+    Ok(Store::new(engine.subdirectory("networks")?, &root))
+}
+
+/// Whether a container of this id still has a use for its leases: somebody is at work on it, or
+/// it runs.
+pub fn lives(engine: &Engine, id: &str) -> bool {
+    let Ok(found) = engine.open_id(id) else { return true };
+    let Some(container) = found else { return false };
+    if !container.try_lock() {
+        return true;
+    }
+    container.unlock();
+    let state = container.stored_state();
+    state.is_ok_and(|state| boot_id().is_ok_and(|boot| is_alive(&state, &boot)))
+}
+
+/// Makes the default network where it is missing, before a container is started that wants it.
+/// False where the kernel cannot have any: then the container has its loopback only, with a
+/// warning, unless the network was asked for.
+pub fn prepare(engine: &Engine, by_default: bool) -> Result<bool> {
+    let there = Links::open().and_then(|links| links.index(DEFAULT));
+    if there.is_ok_and(|index| index.is_some()) {
+        return Ok(true);
+    }
+    let ready = store(engine).and_then(|store| {
+        let network = up::default_network(&store, super::state::now() / 1_000_000_000)?;
+        up::ensure(&store, &network)
+    });
+    match ready {
+        Err(error) if by_default && up::is_missing(&error) => {
+            warn(format_args!("no network but the loopback: {error}"));
+            Ok(false)
+        }
+        ready => ready.map(|_| true),
+    }
+}
+
+/// The container whose network another one shares: `container:ID`.
+pub fn shared(record: &Record) -> Option<&str> {
+    record.network.strip_prefix("container:")
+}
+
+/// Puts the id into `container:NAME`, so that it stays the same container.
+pub fn resolve(engine: &Engine, net: &mut NetOptions) -> Result<()> {
+    for network in &mut net.networks {
+        if let Some(name) = network.strip_prefix("container:") {
+            *network = format!("container:{}", engine.resolve(name)?.id);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the first process of a container: where it shares the network of another one, from there.
+pub fn create_process(
+    engine: &Engine,
+    record: &Record,
+    create: &dyn Fn() -> Result<Process>,
+) -> Result<Process> {
+    let Some(id) = shared(record) else { return create() };
+    let state = match engine.open_id(id)? {
+        Some(container) => container.stored_state()?,
+        None => return Err(no_such_container(id)),
+    };
+    let pidfd = processes::open(state.pid, state.pid_start)?.ok_or_else(|| not_running(id))?;
+    let home = Links::open()?.namespace()?;
+    process::setns(pidfd.as_fd(), Namespaces::NET).context("enter the other's network")?;
+    let made = create();
+    process::setns(home.as_fd(), Namespaces::NET).context("come back from the other's network")?;
+    made
+}
+
+/// Takes addresses and ports for a container that is about to start, and notes them in its state.
+/// What is taken is given back by `release`, whatever happens.
+pub fn reserve(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    state: &mut State,
+) -> Result<Wiring> {
+    state.net = Default::default();
+    state.port_mapping.clear();
+    state.network.clone_from(&record.network);
+    let mut wiring = Wiring::default();
+    if record.net.memberships.is_empty() {
+        return Ok(wiring);
+    }
+    let store = store(engine)?;
+    let (mut named, mut translated) = (Vec::new(), true);
+    for (index, wanted) in record.net.memberships.iter().enumerate() {
+        let network = store.find(&wanted.network)?;
+        let up = up::ensure(&store, &network)?;
+        translated &= up.translated;
+        wiring.ups.push(up);
+        let mut endpoint = Endpoint {
+            network: network.name.clone(),
+            interface: format!("eth{index}"),
+            mac: match &*wanted.mac {
+                "" => mac_text(up::mac(&format!("{} {}", record.id, network.name))),
+                mac => mac.to_owned(),
+            },
+            ..Default::default()
+        };
+        lease(engine, &store, &network, record, &mut endpoint, wanted)?;
+        if network.has_names() {
+            named.push(network.name.clone());
+        }
+        state.net.endpoints.push(endpoint);
+    }
+    lead_out(&mut state.net);
+    take_ports(record, state, &mut wiring, translated)?;
+    if !state.net.ports.is_empty() {
+        // Named in the state before they are made: whoever cleans up must know of them.
+        container.write_state(state, false)?;
+    }
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    match named.is_empty() {
+        true => {
+            let own = endpoint_addresses(&state.net.endpoints)?;
+            let own: Vec<Address> = own.iter().map(|(address, _)| *address).collect();
+            let gateway = state.net.endpoints.first().and_then(|one| one.gateways.first());
+            let text = names::hosts(record, &own, gateway.map(String::as_str), &[]);
+            names::write(&container.dir, &text)?;
+        }
+        false => names::refresh(engine, &store, &named)?,
+    }
+    Ok(wiring)
+}
+
+/// Takes an address of each family that the network has.
+pub fn lease(
+    engine: &Engine,
+    store: &Store,
+    network: &Network,
+    record: &Record,
+    endpoint: &mut Endpoint,
+    wanted: &membership::Membership,
+) -> Result<()> {
+    let leases = store.leases(&network.name)?;
+    let pools = network.pools()?;
+    let mut asked = Vec::new();
+    for text in &wanted.addresses {
+        let address = Address::parse(text)?;
+        if !pools.iter().any(|pool| pool.subnet.base.v6 == address.v6) {
+            let what = format!("network {}: has no subnet for address {text}", network.name);
+            return Err(Error::new(what));
+        }
+        asked.push(address);
+    }
+    let text = lease_text(record, &wanted.aliases);
+    let owner = Owner {
+        id: &record.id,
+        text: &text,
+        place: crate::network::hash(&record.id),
+        lives: &|id| lives(engine, id),
+    };
+    for Pool { subnet, gateway } in pools {
+        let wanted = asked.iter().find(|address| address.v6 == subnet.base.v6).copied();
+        let address = ipam::take(&leases, subnet, gateway, wanted, &owner)
+            .context(format_args!("network {}", network.name))?;
+        endpoint.addresses.push(format!("{address}/{}", subnet.prefix));
+        if !network.internal {
+            endpoint.gateways.push(gateway.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Only the first network that leads out, in each family, has the way out.
+fn lead_out(net: &mut NetState) {
+    let (mut v4, mut v6) = (false, false);
+    for endpoint in &mut net.endpoints {
+        endpoint.gateways.retain(|gateway| {
+            let seen = if gateway.contains(':') { &mut v6 } else { &mut v4 };
+            !std::mem::replace(seen, true)
+        });
+    }
+}
+
+/// The addresses of endpoints as numbers, with the lengths of their prefixes.
+pub fn endpoint_addresses(endpoints: &[Endpoint]) -> Result<Vec<(Address, u8)>> {
+    let mut list = Vec::new();
+    for text in endpoints.iter().flat_map(|endpoint| &endpoint.addresses) {
+        let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let prefix = prefix.parse().map_err(|_| Error::new(format!("{text:?}: no prefix")))?;
+        list.push((Address::parse(address)?, prefix));
+    }
+    Ok(list)
+}
+
+fn peer(address: Address, port: u16) -> Peer {
+    Peer { v6: address.v6, number: address.number, port }
+}
+
+/// Takes the ports of the host that shall lead to the container.
+fn take_ports(
+    record: &Record,
+    state: &mut State,
+    wiring: &mut Wiring,
+    translated: bool,
+) -> Result<()> {
+    if record.net.ports.is_empty() {
+        return Ok(());
+    }
+    state.net.publish_mode = match &*record.net.publish_mode {
+        "nft" if !translated => return Err(nat::missing()),
+        "" if !translated => "proxy".to_owned(),
+        "" => "nft".to_owned(),
+        mode => mode.to_owned(),
+    };
+    let inner = endpoint_addresses(&state.net.endpoints)?;
+    let mut all = Vec::new();
+    for port in &record.net.ports {
+        let mut taken = None;
+        for _ in 0..TRIES {
+            match take_port(port, &inner) {
+                // A free port of one family is taken in the other: another one, then.
+                Err(error) if port.host == 0 && error.errno.is_none() => taken = Some(Err(error)),
+                other => {
+                    taken = Some(other);
+                    break;
+                }
+            }
+        }
+        let (port, sockets) = taken.unwrap_or_else(|| Err(allocated(port)))?;
+        all.extend(sockets);
+        state.port_mapping.push(port.text());
+        state.net.ports.push(port);
+    }
+    // A connection takes up to six descriptors.
+    process::raise_open_files().context("raise the limit of open files")?;
+    wiring.proxy = Some(Proxy::new(all).context("watch the published ports")?);
+    Ok(())
+}
+
+/// The addresses of the host that a port is published at.
+fn places(port: &Port) -> Result<Vec<Address>> {
+    let any = |v6| Address { v6, number: 0 };
+    match &*port.at {
+        "" => Ok(vec![any(false), any(true)]),
+        at => Ok(vec![Address::parse(at)?]),
+    }
+}
+
+fn take_port(port: &Port, inner: &[(Address, u8)]) -> Result<(Port, Vec<Socket>)> {
+    let mut port = port.clone();
+    let mut sockets = Vec::new();
+    let places = places(&port)?;
+    for at in &places {
+        let to = inner.iter().find(|(address, _)| address.v6 == at.v6).or(inner.first());
+        let Some((to, _)) = to else { continue };
+        let file = match inet::listen(peer(*at, port.host), port.udp) {
+            Err(Errno::EADDRINUSE) => return Err(allocated(&port)),
+            // All addresses, on a host without IPv6.
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) if at.v6 && places.len() > 1 => {
+                continue;
+            }
+            other => other.context(format_args!("listen on port {}:{}", at, port.host))?,
+        };
+        if port.host == 0 {
+            port.host = inet::local_port(file.as_fd()).context("look at the port")?;
+        }
+        sockets.push(Socket { file, udp: port.udp, to: peer(*to, port.inner) });
+    }
+    Ok((port, sockets))
+}
+
+/// What nf_tables is told of the published ports of a container.
+fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
+    let inner = endpoint_addresses(&net.endpoints)?;
+    let mut list = Vec::new();
+    for port in &net.ports {
+        for at in places(port)? {
+            // To ::1 and to another family only the socket leads.
+            let to = inner.iter().find(|(address, _)| address.v6 == at.v6);
+            if let Some((to, _)) = to.filter(|_| !(at.v6 && at.is_loopback())) {
+                let (udp, to) = (port.udp, *to);
+                list.push(Mapping { at, port: port.host, udp, to, to_port: port.inner });
+            }
+        }
+    }
+    Ok(list)
+}
+
+impl Wiring {
+    /// Connects the first process, which waits, to the networks of its container.
+    pub fn join(&mut self, record: &Record, net: &NetState, child: &Child) -> Result<()> {
+        if self.ups.is_empty() {
+            return Ok(());
+        }
+        for (up, endpoint) in self.ups.iter_mut().zip(&net.endpoints) {
+            let mac = parse_mac(&endpoint.mac)?;
+            up.connect(&record.id, &End { name: &endpoint.interface, mac, pid: child.pid })?;
+        }
+        configure(&self.ups[0], child.pidfd.as_fd(), &net.endpoints)?;
+        if net.publish_mode == "nft"
+            && let Some(mut nat) = Nat::open()?
+        {
+            nat.publish(&mappings(net)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the interfaces of a container their addresses. This process goes to its namespace and
+/// comes back: nothing of the container runs there as long.
+pub fn configure(
+    home: &Up,
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    let mut links = home.inside(pidfd)?;
+    for endpoint in endpoints {
+        let addresses = endpoint_addresses(std::slice::from_ref(endpoint))?;
+        let gateways: Result<Vec<Address>> =
+            endpoint.gateways.iter().map(|text| Address::parse(text)).collect();
+        links.configure(&endpoint.interface, &addresses, &gateways?)?;
+    }
+    Ok(())
+}
+
+/// The same for a container that ends here: networks may have been connected while it ran.
+pub fn end(engine: &Engine, container: &Container, started_with: &NetState) {
+    if !started_with.endpoints.is_empty() {
+        let now = container.stored_state().map(|state| state.net);
+        // What cannot be given back is taken by whoever finds that its owner has gone.
+        let _ = release(engine, &container.id, now.as_ref().unwrap_or(started_with));
+    }
+}
+
+/// Gives back what a container that has ended had of networks. May be called at any time, twice.
+pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
+    if net.endpoints.is_empty() {
+        return Ok(());
+    }
+    if net.publish_mode == "nft"
+        && let Some(mut nat) = Nat::open()?
+    {
+        nat.withdraw(&mappings(net)?)?;
+    }
+    let store = store(engine)?;
+    let mut named = Vec::new();
+    for endpoint in &net.endpoints {
+        // The network may have been removed meanwhile.
+        if let Ok(leases) = store.leases(&endpoint.network) {
+            for text in &endpoint.addresses {
+                let address = text.split('/').next().unwrap_or_default();
+                ipam::give_back(&leases, address, id)?;
+            }
+            if endpoint.network != DEFAULT {
+                named.push(endpoint.network.as_str());
+            }
+        }
+    }
+    match named.is_empty() {
+        true => Ok(()),
+        false => names::refresh(engine, &store, &named),
+    }
+}

@@ -1,0 +1,204 @@
+//! Interfaces, addresses and routes of one network namespace.
+//!
+//! Layout: include/uapi/linux/{rtnetlink,if_link,if_addr,veth}.h.
+
+use super::address::{Address, Subnet};
+use super::explain;
+use crate::error::{Context, Error, Result};
+use crate::sys::netlink::{self, ACK, CREATE, DUMP, EXCL, Messages, Netlink, Subject, attributes};
+use crate::sys::{Errno, net};
+use std::os::fd::OwnedFd;
+
+/// `IFA_F_NODAD`: usable at once, without asking the neighbours.
+const NO_DAD: u32 = 0x02;
+/// `VETH_INFO_PEER`.
+const PEER: u16 = 1;
+const UP: u32 = libc::IFF_UP as u32;
+
+/// A connection to the interfaces of the namespace in which it was opened.
+#[derive(Debug)]
+pub struct Links(Netlink);
+
+/// The end of a pair that a container has.
+pub struct End<'a> {
+    pub name: &'a str,
+    pub mac: [u8; 6],
+    /// The process whose namespace it comes into being in.
+    pub pid: u32,
+}
+
+/// `struct ifinfomsg`, with these flags set where `change` says so.
+fn link(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..].copy_from_slice(&change.to_ne_bytes());
+    bytes
+}
+
+fn family(address: Address) -> u8 {
+    if address.v6 { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 }
+}
+
+/// Adds the message that gives an interface an address.
+fn put_address(messages: &mut Messages, index: u32, address: Address, prefix: u8) {
+    let mut fixed = [family(address), prefix, 0, 0, 0, 0, 0, 0];
+    fixed[4..].copy_from_slice(&index.to_ne_bytes());
+    messages.start(libc::RTM_NEWADDR, ACK | CREATE | EXCL, &fixed);
+    messages.put(libc::IFA_LOCAL, &address.bytes()).put(libc::IFA_ADDRESS, &address.bytes());
+    match address.v6 {
+        true => messages.put_u32(libc::IFA_FLAGS, NO_DAD),
+        false => {
+            let last = Subnet::of(address, prefix).last();
+            messages.put(libc::IFA_BROADCAST, &last.bytes())
+        }
+    };
+}
+
+impl Links {
+    /// Errors: `EPROTONOSUPPORT` where the kernel has no networking.
+    pub fn open() -> Result<Self> {
+        Netlink::open(Subject::Route).map(Self).context("open a netlink socket")
+    }
+
+    /// The number of an interface; `None` where there is none of that name.
+    pub fn index(&self, name: &str) -> Result<Option<u32>> {
+        match net::interface_index(self.0.socket(), name) {
+            Err(Errno::ENODEV) => Ok(None),
+            other => other.map(Some).context(format_args!("look for interface {name}")),
+        }
+    }
+
+    /// The same where it must be there.
+    fn required(&self, name: &str) -> Result<u32> {
+        self.index(name)?.ok_or_else(|| Error::new(format!("there is no interface {name}")))
+    }
+
+    /// The namespace that this is about.
+    pub fn namespace(&self) -> Result<OwnedFd> {
+        net::namespace_of(self.0.socket()).context("look at the network namespace")
+    }
+
+    /// Makes a bridge that is down, and gives its number.
+    ///
+    /// Errors: `EOPNOTSUPP` where the kernel has no bridges, `EEXIST`.
+    pub fn create_bridge(&mut self, name: &str, mac: [u8; 6]) -> Result<u32> {
+        let mut messages = Messages::default();
+        messages.start(libc::RTM_NEWLINK, ACK | CREATE | EXCL, &link(0, 0, 0));
+        messages.put_text(libc::IFLA_IFNAME, name).put(libc::IFLA_ADDRESS, &mac);
+        let info = messages.nest(libc::IFLA_LINKINFO, b"");
+        messages.put(libc::IFLA_INFO_KIND, b"bridge").end(info);
+        explain(self.0.send(messages), format_args!("make the bridge {name}"))?;
+        self.required(name)
+    }
+
+    /// Gives an interface its last name and brings it up.
+    pub fn rename_up(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut messages = Messages::default();
+        messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
+        messages.put_text(libc::IFLA_IFNAME, name);
+        explain(self.0.send(messages), format_args!("bring up {name}"))
+    }
+
+    pub fn add_address(&mut self, index: u32, address: Address, prefix: u8) -> Result<()> {
+        let mut messages = Messages::default();
+        put_address(&mut messages, index, address, prefix);
+        explain(self.0.send(messages), format_args!("give the bridge the address {address}"))
+    }
+
+    /// Makes a pair: this end up and in the bridge, the other in the namespace of a process. All
+    /// that in one message; the other end can come up only when both are there.
+    ///
+    /// Errors: `EEXIST`, `EOPNOTSUPP` where the kernel has no pairs.
+    pub fn create_pair(&mut self, name: &str, bridge: u32, end: &End<'_>) -> Result<bool> {
+        let mut messages = Messages::default();
+        messages.start(libc::RTM_NEWLINK, ACK | CREATE | EXCL, &link(0, UP, UP));
+        messages.put_text(libc::IFLA_IFNAME, name).put_u32(libc::IFLA_MASTER, bridge);
+        let info = messages.nest(libc::IFLA_LINKINFO, b"");
+        messages.put(libc::IFLA_INFO_KIND, b"veth");
+        let data = messages.nest(libc::IFLA_INFO_DATA, b"");
+        let peer = messages.nest(PEER, &link(0, 0, 0));
+        messages.put_text(libc::IFLA_IFNAME, end.name).put(libc::IFLA_ADDRESS, &end.mac);
+        messages.put_u32(libc::IFLA_NET_NS_PID, end.pid).end(peer);
+        messages.end(data);
+        messages.end(info);
+        match self.0.send(messages) {
+            Err(refused) if refused.errno == Errno::EEXIST => Ok(false),
+            other => explain(other, "make a pair of interfaces").map(|()| true),
+        }
+    }
+
+    /// Gives an interface its addresses, brings it up, and leads what is not near to the gateways.
+    pub fn configure(
+        &mut self,
+        name: &str,
+        addresses: &[(Address, u8)],
+        gateways: &[Address],
+    ) -> Result<()> {
+        let index = self.required(name)?;
+        let mut messages = Messages::default();
+        for (address, prefix) in addresses {
+            put_address(&mut messages, index, *address, *prefix);
+        }
+        messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
+        for gateway in gateways {
+            let (table, protocol, kind) =
+                (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RTN_UNICAST);
+            let fixed = [family(*gateway), 0, 0, 0, table, protocol, 0, kind, 0, 0, 0, 0];
+            messages.start(libc::RTM_NEWROUTE, ACK | CREATE, &fixed);
+            messages.put(libc::RTA_GATEWAY, &gateway.bytes()).put_u32(libc::RTA_OIF, index);
+        }
+        explain(self.0.send(messages), format_args!("configure {name}"))
+    }
+
+    /// Removes an interface; one that is not there is what is wanted.
+    pub fn delete(&mut self, name: &str) -> Result<()> {
+        let mut messages = Messages::default();
+        messages.start(libc::RTM_DELLINK, ACK, &link(0, 0, 0)).put_text(libc::IFLA_IFNAME, name);
+        match self.0.send(messages) {
+            Err(refused) if refused.errno == Errno::ENODEV => Ok(()),
+            other => explain(other, format_args!("remove the interface {name}")),
+        }
+    }
+
+    /// What the routes of this namespace lead to, the default ones left out.
+    pub fn routes(&mut self) -> Result<Vec<Subnet>> {
+        let bodies = self.0.ask(&|messages| {
+            messages.start(libc::RTM_GETROUTE, DUMP, &[0; 12]);
+        });
+        let bodies = explain(bodies, "list the routes")?;
+        Ok(bodies.iter().filter_map(|body| route(body)).collect())
+    }
+}
+
+/// Where a route leads to. `struct rtmsg`: family, length of the destination, ten more bytes.
+fn route(body: &[u8]) -> Option<Subnet> {
+    let (fixed, rest) = body.split_first_chunk::<12>()?;
+    let v6 = match i32::from(fixed[0]) {
+        libc::AF_INET => false,
+        libc::AF_INET6 => true,
+        _ => return None,
+    };
+    let destination = netlink::find(attributes(rest), libc::RTA_DST)?;
+    let number = destination.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+    let prefix = fixed[1];
+    (prefix > 0 && prefix <= if v6 { 128 } else { 32 })
+        .then(|| Subnet::of(Address { v6, number }, prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_read_and_a_broken_one_is_passed_over() {
+        let mut body = vec![2, 24, 0, 0, 254, 2, 253, 1, 0, 0, 0, 0];
+        body.extend([8, 0, 1, 0, 10, 1, 2, 0]);
+        assert_eq!(route(&body).unwrap().to_string(), "10.1.2.0/24");
+        body[1] = 99;
+        assert_eq!(route(&body), None);
+        for length in 0..body.len() {
+            assert_eq!(route(&body[..length]), None);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Carries what arrives at the sockets of published ports: all of it where the kernel has no
+//! nf_tables, and otherwise what only a socket gets, such as connections to ::1.
+//!
+//! TCP moves by splice, UDP by a table of sessions. Nothing here ever waits.
+
+use crate::sys::inet::{self, Peer, Watch};
+use crate::sys::{Errno, Result, io};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How much a pipe between two sockets holds.
+const PIPE: usize = 256 << 10;
+/// So often one connection moves bytes before the others have their turn.
+const TURNS: usize = 16;
+/// Datagrams that are taken from a socket before the others have their turn.
+const DATAGRAMS: usize = 64;
+/// Senders of datagrams that are remembered, and for how long.
+const SESSIONS: usize = 1024;
+const IDLE: Duration = Duration::from_secs(90);
+/// The largest datagram.
+const LARGEST: usize = 64 << 10;
+/// Pipes that are kept for the next connection.
+const SPARE: usize = 16;
+
+/// A socket on a published port.
+#[derive(Debug)]
+pub struct Socket {
+    pub file: OwnedFd,
+    pub udp: bool,
+    /// Where in the container it leads.
+    pub to: Peer,
+}
+
+/// All that is being carried.
+#[derive(Debug)]
+pub struct Proxy {
+    watch: Watch,
+    entries: Vec<Entry>,
+    free: Vec<usize>,
+    pipes: Vec<(OwnedFd, OwnedFd)>,
+    /// Datagrams pass through here; made when the first arrives.
+    buffer: Vec<u8>,
+    sessions: BTreeMap<(usize, u128, u16), usize>,
+}
+
+/// What is watched under one number; the lowest bit of it tells the side of a connection.
+#[derive(Debug)]
+enum Entry {
+    Free,
+    Socket(Socket),
+    Connection(Box<Connection>),
+    Session(Session),
+}
+
+/// Two sockets, the one outside first, and what is under way from each to the other.
+#[derive(Debug)]
+struct Connection {
+    sides: [OwnedFd; 2],
+    ways: [Way; 2],
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    pipe: Option<(OwnedFd, OwnedFd)>,
+    /// Bytes in the pipe.
+    held: usize,
+    /// Nothing more comes.
+    ended: bool,
+    /// The receiver has been told so.
+    told: bool,
+}
+
+/// One who sends datagrams: where the answers go.
+#[derive(Debug)]
+struct Session {
+    socket: OwnedFd,
+    /// The entry of the published port, and the sender.
+    port: usize,
+    peer: Peer,
+    used: Instant,
+}
+
+impl Proxy {
+    pub fn new(sockets: Vec<Socket>) -> Result<Self> {
+        let watch = Watch::new()?;
+        for (index, socket) in sockets.iter().enumerate() {
+            watch.add(socket.file.as_fd(), (index as u64) << 1, false)?;
+        }
+        Ok(Self {
+            watch,
+            entries: sockets.into_iter().map(Entry::Socket).collect(),
+            free: Vec::new(),
+            pipes: Vec::new(),
+            buffer: Vec::new(),
+            sessions: BTreeMap::new(),
+        })
+    }
+
+    /// Readable when there is something to do.
+    pub fn watch(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// Does what there is to do, for a while.
+    pub fn serve(&mut self) {
+        let mut events = inet::no_events::<64>();
+        let Ok(ready) = self.watch.ready(&mut events) else { return };
+        for event in ready {
+            let index = (event.u64 >> 1) as usize;
+            match self.entries.get(index) {
+                Some(Entry::Socket(socket)) if socket.udp => self.take_datagrams(index),
+                Some(Entry::Socket(_)) => self.take_connections(index),
+                Some(Entry::Connection(_)) => self.carry(index),
+                Some(Entry::Session(_)) => self.answer(index),
+                Some(Entry::Free) | None => {}
+            }
+        }
+    }
+
+    fn place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::Free);
+            self.entries.len() - 1
+        })
+    }
+
+    fn drop_entry(&mut self, index: usize) {
+        self.entries[index] = Entry::Free;
+        self.free.push(index);
+    }
+
+    /// Takes new connections; one that cannot be carried is closed.
+    fn take_connections(&mut self, index: usize) {
+        for _ in 0..TURNS {
+            let Some(Entry::Socket(Socket { file, to, .. })) = self.entries.get(index) else {
+                return;
+            };
+            let to = *to;
+            let Ok(outer) = inet::accept(file.as_fd()) else { return };
+            let Ok(inner) = inet::connect(to, false) else { continue };
+            let place = self.place();
+            let number = (place as u64) << 1;
+            let watched = self
+                .watch
+                .add(outer.as_fd(), number, true)
+                .and_then(|()| self.watch.add(inner.as_fd(), number | 1, true));
+            let connection = Connection { sides: [outer, inner], ways: Default::default() };
+            self.entries[place] = Entry::Connection(Box::new(connection));
+            if watched.is_err() {
+                self.drop_entry(place);
+            }
+        }
+    }
+
+    /// Moves what can be moved between the two sides of a connection.
+    fn carry(&mut self, index: usize) {
+        let Self { entries, pipes, watch, .. } = self;
+        let Some(Entry::Connection(connection)) = entries.get_mut(index) else { return };
+        let Connection { sides, ways } = &mut **connection;
+        let mut again = false;
+        let mut broken = false;
+        for (way, [from, to]) in ways.iter_mut().zip([[0, 1], [1, 0]]) {
+            match way.carry(&sides[from], &sides[to], pipes) {
+                Ok(more) => again |= more,
+                Err(_) => broken = true,
+            }
+        }
+        if broken || ways.iter().all(|way| way.told) {
+            self.drop_entry(index);
+        } else if again {
+            let number = (index as u64) << 1;
+            // Told once for each change: asking anew tells what is there still.
+            for (side, file) in (0..).zip(sides.iter()) {
+                let _ = watch.renew(file.as_fd(), number | side);
+            }
+        }
+    }
+
+    fn take_datagrams(&mut self, index: usize) {
+        if self.buffer.is_empty() {
+            self.buffer.resize(LARGEST, 0);
+        }
+        for _ in 0..DATAGRAMS {
+            let Some(Entry::Socket(Socket { file, to, .. })) = self.entries.get(index) else {
+                return;
+            };
+            let to = *to;
+            let Ok((length, peer)) = inet::receive(file.as_fd(), &mut self.buffer) else { return };
+            let Some(session) = self.session(index, peer, to) else { continue };
+            if let Entry::Session(session) = &mut self.entries[session] {
+                session.used = Instant::now();
+                // As on any way of a datagram, it may be lost.
+                let _ = inet::send(session.socket.as_fd(), &self.buffer[..length], None);
+            }
+        }
+    }
+
+    /// The session of a sender; a new one where it has none.
+    fn session(&mut self, port: usize, peer: Peer, to: Peer) -> Option<usize> {
+        let key = (port, peer.number, peer.port);
+        if let Some(session) = self.sessions.get(&key) {
+            return Some(*session);
+        }
+        self.forget_idle();
+        let socket = inet::connect(to, true).ok()?;
+        let place = self.place();
+        if self.watch.add(socket.as_fd(), (place as u64) << 1, false).is_err() {
+            self.free.push(place);
+            return None;
+        }
+        let used = Instant::now();
+        self.entries[place] = Entry::Session(Session { socket, port, peer, used });
+        self.sessions.insert(key, place);
+        Some(place)
+    }
+
+    /// Forgets the sessions that nobody used for long, and the eldest where they are too many.
+    fn forget_idle(&mut self) {
+        let now = Instant::now();
+        let used = |index: usize| match &self.entries[index] {
+            Entry::Session(session) => session.used,
+            _ => now,
+        };
+        let mut gone: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, index)| now.duration_since(used(**index)) > IDLE)
+            .map(|(key, index)| (*key, *index))
+            .collect();
+        if gone.is_empty() && self.sessions.len() >= SESSIONS {
+            let eldest = self.sessions.iter().min_by_key(|(_, index)| used(**index));
+            gone.extend(eldest.map(|(key, index)| (*key, *index)));
+        }
+        for (key, index) in gone {
+            self.sessions.remove(&key);
+            self.drop_entry(index);
+        }
+    }
+
+    /// Passes answers on to the sender.
+    fn answer(&mut self, index: usize) {
+        for _ in 0..DATAGRAMS {
+            let Some(Entry::Session(session)) = self.entries.get(index) else { return };
+            // An error such as ECONNREFUSED is reported once and then gone.
+            let length = match inet::receive(session.socket.as_fd(), &mut self.buffer) {
+                Ok((length, _)) => length,
+                Err(_) => return,
+            };
+            if let Some(Entry::Socket(port)) = self.entries.get(session.port) {
+                let bytes = &self.buffer[..length];
+                let _ = inet::send(port.file.as_fd(), bytes, Some(session.peer));
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Moves bytes until one side has to wait. True when its turn was over before.
+    fn carry(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        pipes: &mut Vec<(OwnedFd, OwnedFd)>,
+    ) -> Result<bool> {
+        for _ in 0..TURNS {
+            if !self.turn(from, to, pipes)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One turn; false when nothing moved.
+    fn turn(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        pipes: &mut Vec<(OwnedFd, OwnedFd)>,
+    ) -> Result<bool> {
+        if self.told {
+            return Ok(false);
+        }
+        let pipe = match self.pipe.take() {
+            Some(pipe) => pipe,
+            None => match pipes.pop() {
+                Some(pipe) => pipe,
+                None => new_pipe()?,
+            },
+        };
+        let pipe = self.pipe.insert(pipe);
+        let mut moved = false;
+        if !self.ended && self.held < PIPE {
+            match inet::splice(from.as_fd(), pipe.1.as_fd(), PIPE) {
+                Ok(0) => self.ended = true,
+                Ok(count) => {
+                    self.held += count;
+                    moved = true;
+                }
+                Err(Errno::EAGAIN) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        if self.held > 0 {
+            match inet::splice(pipe.0.as_fd(), to.as_fd(), self.held) {
+                Ok(count) => {
+                    self.held -= count;
+                    moved |= count > 0;
+                }
+                Err(Errno::EAGAIN) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        if self.held == 0 {
+            // An idle connection needs none.
+            let pipe = self.pipe.take();
+            pipes.extend(pipe.filter(|_| pipes.len() < SPARE));
+            if self.ended {
+                self.told = true;
+                inet::end_output(to.as_fd())?;
+            }
+        }
+        Ok(moved)
+    }
+}
+
+fn new_pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let pipe = io::pipe()?;
+    // A small one does too.
+    let _ = inet::widen_pipe(pipe.1.as_fd(), PIPE);
+    Ok(pipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    const LOOPBACK: Peer = Peer { v6: false, number: 0x7f00_0001, port: 0 };
+
+    /// Serves a port that leads to `to`, until the test ends.
+    fn carry(udp: bool, to: u16) -> u16 {
+        let file = inet::listen(LOOPBACK, udp).unwrap();
+        let port = inet::local_port(file.as_fd()).unwrap();
+        let to = Peer { port: to, ..LOOPBACK };
+        let mut proxy = Proxy::new(vec![Socket { file, udp, to }]).unwrap();
+        std::thread::spawn(move || {
+            loop {
+                let mut list = [io::Poll::readable(proxy.watch())];
+                io::poll(&mut list, 1000).unwrap();
+                proxy.serve();
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn a_connection_is_carried_both_ways_and_its_ends_are_told() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = carry(false, server.local_addr().unwrap().port());
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            stream.write_all(&all).unwrap();
+        });
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
+        client.write_all(&sent).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+        echo.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_ends_the_connection() {
+        let port = carry(false, 1);
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut got = Vec::new();
+        // Reset or closed: in any case it ends.
+        let _ = client.read_to_end(&mut got);
+        assert!(got.is_empty());
+    }
+
+    #[test]
+    fn datagrams_find_their_senders() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = carry(true, server.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((length, peer)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..length], peer).unwrap();
+            }
+        });
+        let clients: Vec<UdpSocket> =
+            (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        for (number, client) in clients.iter().enumerate() {
+            client.send_to(&[number as u8; 5], ("127.0.0.1", port)).unwrap();
+        }
+        for (number, client) in clients.iter().enumerate() {
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut buffer = [0; 64];
+            let (length, _) = client.recv_from(&mut buffer).unwrap();
+            assert_eq!(buffer[..length], [number as u8; 5]);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! TCP and UDP sockets, and what moves bytes between them.
+
+use super::fs::owned;
+use super::{Errno, Result, retry};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use syscalls::{Sysno, syscall};
+
+/// An address of either family with a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    pub v6: bool,
+    /// An IPv4 address is in the low 32 bits.
+    pub number: u128,
+    pub port: u16,
+}
+
+/// Room for an address of either family.
+type Room = libc::sockaddr_in6;
+const SIZE: usize = size_of::<Room>();
+
+impl Peer {
+    /// The kernel's form and its length.
+    fn encode(self) -> (Room, usize) {
+        // SAFETY: zeroes are a valid address.
+        let mut room: Room = unsafe { std::mem::zeroed() };
+        if self.v6 {
+            room.sin6_family = libc::AF_INET6 as u16;
+            room.sin6_port = self.port.to_be();
+            room.sin6_addr.s6_addr = self.number.to_be_bytes();
+            return (room, SIZE);
+        }
+        room.sin6_family = libc::AF_INET as u16;
+        room.sin6_port = self.port.to_be();
+        // struct sockaddr_in has its address where the flow of sockaddr_in6 is.
+        room.sin6_flowinfo = (self.number as u32).to_be();
+        (room, size_of::<libc::sockaddr_in>())
+    }
+
+    fn decode(room: &Room) -> Self {
+        let v6 = room.sin6_family == libc::AF_INET6 as u16;
+        let number = match v6 {
+            true => u128::from_be_bytes(room.sin6_addr.s6_addr),
+            false => u32::from_be(room.sin6_flowinfo).into(),
+        };
+        Self { v6, number, port: u16::from_be(room.sin6_port) }
+    }
+}
+
+fn socket(v6: bool, udp: bool) -> Result<OwnedFd> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = if udp { libc::SOCK_DGRAM } else { libc::SOCK_STREAM };
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::socket, family, kind, 0) }.map(owned)
+}
+
+fn set(socket: &OwnedFd, level: i32, option: i32) -> Result<()> {
+    let (raw, on) = (socket.as_raw_fd(), 1_i32);
+    // SAFETY: the number lives for the whole call and has the length that is given.
+    unsafe { syscall!(Sysno::setsockopt, raw, level, option, &raw const on, 4) }?;
+    Ok(())
+}
+
+/// A socket that listens, or for UDP one that receives; nothing of it waits.
+///
+/// Errors: `EADDRINUSE`, `EADDRNOTAVAIL`, `EAFNOSUPPORT` where the kernel has no IPv6.
+pub fn listen(at: Peer, udp: bool) -> Result<OwnedFd> {
+    let socket = socket(at.v6, udp)?;
+    if at.v6 {
+        // IPv4 has a socket of its own.
+        set(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+    }
+    if !udp {
+        // Connections of an earlier run that are still ending are in nobody's way.
+        set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    }
+    let (room, length) = at.encode();
+    // SAFETY: the address lives for the whole call and has the length that is given.
+    unsafe { syscall!(Sysno::bind, socket.as_raw_fd(), &raw const room, length) }?;
+    if !udp {
+        // SAFETY: no memory is passed.
+        unsafe { syscall!(Sysno::listen, socket.as_raw_fd(), 4096) }?;
+    }
+    Ok(socket)
+}
+
+/// A socket that is being connected; it can be written to when that is done, or has an error.
+pub fn connect(to: Peer, udp: bool) -> Result<OwnedFd> {
+    let socket = socket(to.v6, udp)?;
+    let (room, length) = to.encode();
+    // SAFETY: the address lives for the whole call and has the length that is given.
+    match unsafe { syscall!(Sysno::connect, socket.as_raw_fd(), &raw const room, length) } {
+        Ok(_) | Err(Errno::EINPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Takes the next connection. `EAGAIN` where there is none.
+pub fn accept(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no address is asked for.
+    retry(|| unsafe { syscall!(Sysno::accept4, socket.as_raw_fd(), 0, 0, flags) }).map(owned)
+}
+
+/// The port that a socket has.
+pub fn local_port(socket: BorrowedFd<'_>) -> Result<u16> {
+    // SAFETY: zeroes are a valid address.
+    let mut room: Room = unsafe { std::mem::zeroed() };
+    let mut length = SIZE as u32;
+    let (raw, pointer) = (socket.as_raw_fd(), &raw mut room);
+    // SAFETY: the kernel writes at most the length that is given.
+    unsafe { syscall!(Sysno::getsockname, raw, pointer, &raw mut length) }?;
+    Ok(Peer::decode(&room).port)
+}
+
+/// Tells the other side that nothing more comes.
+pub fn end_output(socket: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::shutdown, socket.as_raw_fd(), libc::SHUT_WR) }?;
+    Ok(())
+}
+
+/// Moves bytes from one file to another, one of which is a pipe, without copying them through
+/// this process. 0 at the end, `EAGAIN` where it would wait.
+pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: no memory is passed; both files are read and written where they are.
+    retry(|| unsafe { syscall!(Sysno::splice, from, 0, to, 0, most, flags) })
+}
+
+/// Lets a pipe hold this many bytes.
+pub fn widen_pipe(pipe: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::fcntl, pipe.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) }?;
+    Ok(())
+}
+
+/// Receives a datagram and tells whose it is. `EAGAIN` where there is none.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Peer)> {
+    // SAFETY: zeroes are a valid address.
+    let mut room: Room = unsafe { std::mem::zeroed() };
+    let mut length = SIZE as u32;
+    let (raw, pointer, size) = (socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the kernel writes at most the lengths of the buffer and of the address.
+    let got = retry(|| unsafe {
+        let (room, length) = (&raw mut room, &raw mut length);
+        syscall!(Sysno::recvfrom, raw, pointer, size, 0, room, length)
+    })?;
+    Ok((got, Peer::decode(&room)))
+}
+
+/// Sends a datagram; without a peer to the one that the socket is connected to.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], to: Option<Peer>) -> Result<()> {
+    let (room, length) =
+        to.map_or((Peer { v6: false, number: 0, port: 0 }.encode().0, 0), Peer::encode);
+    let room = if length == 0 { std::ptr::null() } else { &raw const room };
+    let (raw, pointer, size) = (socket.as_raw_fd(), bytes.as_ptr(), bytes.len());
+    let flags = libc::MSG_NOSIGNAL;
+    // SAFETY: the kernel reads at most the lengths of the slice and of the address.
+    retry(|| unsafe { syscall!(Sysno::sendto, raw, pointer, size, flags, room, length) })?;
+    Ok(())
+}
+
+/// Files that are watched together, each under a number; can be watched itself.
+#[derive(Debug)]
+pub struct Watch(OwnedFd);
+
+const EDGES: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+
+/// What happened to a watched file.
+pub type Event = libc::epoll_event;
+
+impl Watch {
+    pub fn new() -> Result<Self> {
+        // SAFETY: no memory is passed.
+        unsafe { syscall!(Sysno::epoll_create1, libc::EPOLL_CLOEXEC) }.map(owned).map(Self)
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.0.as_fd()
+    }
+
+    /// Watches a file under this number until it is closed. `edge`: told once for each change in
+    /// either direction; else as long as there is something to read.
+    pub fn add(&self, file: BorrowedFd<'_>, number: u64, edge: bool) -> Result<()> {
+        let events = if edge { EDGES } else { libc::EPOLLIN };
+        self.control(libc::EPOLL_CTL_ADD, file, events, number)
+    }
+
+    /// Tells once more what there is of a file that is watched by its edges.
+    pub fn renew(&self, file: BorrowedFd<'_>, number: u64) -> Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, file, EDGES, number)
+    }
+
+    fn control(
+        &self,
+        operation: i32,
+        file: BorrowedFd<'_>,
+        events: i32,
+        number: u64,
+    ) -> Result<()> {
+        let event = libc::epoll_event { events: events as u32, u64: number };
+        let (raw, file) = (self.0.as_raw_fd(), file.as_raw_fd());
+        // SAFETY: the structure lives for the whole call.
+        unsafe { syscall!(Sysno::epoll_ctl, raw, operation, file, &raw const event) }?;
+        Ok(())
+    }
+
+    /// The numbers of the files to which something has happened; does not wait.
+    pub fn ready<'a>(&self, events: &'a mut [Event]) -> Result<&'a [Event]> {
+        let (raw, pointer, size) = (self.0.as_raw_fd(), events.as_mut_ptr(), events.len());
+        // SAFETY: the kernel writes at most as many events as the slice holds.
+        let count = retry(|| unsafe { syscall!(Sysno::epoll_wait, raw, pointer, size, 0) })?;
+        Ok(&events[..count])
+    }
+}
+
+/// No events yet.
+pub fn no_events<const N: usize>() -> [Event; N] {
+    [libc::epoll_event { events: 0, u64: 0 }; N]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn an_address_is_decoded_as_it_was_encoded() {
+        for peer in [
+            Peer { v6: false, number: 0x7f00_0001, port: 80 },
+            Peer { v6: true, number: 1, port: 65535 },
+        ] {
+            assert_eq!(Peer::decode(&peer.encode().0), peer);
+        }
+    }
+
+    #[test]
+    fn a_port_can_be_taken_once_and_a_connection_arrives() {
+        let loopback = Peer { v6: false, number: 0x7f00_0001, port: 0 };
+        let server = listen(loopback, false).unwrap();
+        let port = local_port(server.as_fd()).unwrap();
+        let taken = listen(Peer { port, ..loopback }, false).map(drop);
+        assert_eq!(taken, Err(Errno::EADDRINUSE));
+        let _client = connect(Peer { port, ..loopback }, false).unwrap();
+        let arrived = (0..1000).any(|_| {
+            std::thread::yield_now();
+            accept(server.as_fd()).is_ok()
+        });
+        assert!(arrived);
+    }
+}
