@@ -172,7 +172,7 @@ fn attach<'a>(
     endpoint.gateways.clear();
     let (pid, pidfd) = process();
     let mac = super::membership::parse_mac(&endpoint.mac)?;
-    up.connect(&record.id, &End { name: &endpoint.interface, mac, pid })?;
+    up.connect(&record.id, &End { name: &endpoint.interface, mac, pid }, false)?;
     wiring::configure(&up, pidfd.as_fd(), std::slice::from_ref(endpoint))
 }
 

@@ -58,8 +58,10 @@ pub fn lives(engine: &Engine, id: &str) -> bool {
 /// False where the kernel cannot have any: then the container has its loopback only, with a
 /// warning, unless the network was asked for.
 pub fn prepare(engine: &Engine, by_default: bool) -> Result<bool> {
-    let there = Links::open().and_then(|links| links.index(DEFAULT));
-    if there.is_ok_and(|index| index.is_some()) {
+    let defined = format!("networks/{DEFAULT}/network.json");
+    if engine.images.directory().stat(defined).is_ok()
+        && Links::open().and_then(|links| links.index(DEFAULT)).is_ok_and(|index| index.is_some())
+    {
         return Ok(true);
     }
     let ready = store(engine).and_then(|store| {
@@ -322,14 +324,23 @@ fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
 }
 
 impl Wiring {
-    /// Connects the first process, which waits, to the networks of its container.
+    /// Connects the first process, which waits, to the networks of its container. One that has
+    /// ended already tells why itself.
     pub fn join(&mut self, record: &Record, net: &NetState, child: &Child) -> Result<()> {
+        match self.try_join(record, net, child) {
+            Err(error) if error.errno == Some(Errno::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn try_join(&mut self, record: &Record, net: &NetState, child: &Child) -> Result<()> {
         if self.ups.is_empty() {
             return Ok(());
         }
         for (up, endpoint) in self.ups.iter_mut().zip(&net.endpoints) {
             let mac = parse_mac(&endpoint.mac)?;
-            up.connect(&record.id, &End { name: &endpoint.interface, mac, pid: child.pid })?;
+            let end = End { name: &endpoint.interface, mac, pid: child.pid };
+            up.connect(&record.id, &end, !net.ports.is_empty())?;
         }
         configure(&self.ups[0], child.pidfd.as_fd(), &net.endpoints)?;
         if net.publish_mode == "nft"

@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 const NO_DAD: u32 = 0x02;
 /// `VETH_INFO_PEER`.
 const PEER: u16 = 1;
+/// `IFLA_BRPORT_MODE`.
+const HAIRPIN: u16 = 4;
 const UP: u32 = libc::IFF_UP as u32;
 
 /// A connection to the interfaces of the namespace in which it was opened.
@@ -126,6 +128,19 @@ impl Links {
             Err(refused) if refused.errno == Errno::EEXIST => Ok(false),
             other => explain(other, "make a pair of interfaces").map(|()| true),
         }
+    }
+
+    /// Lets a bridge send packets back to the port that they came from: a member asks itself by a
+    /// published port, and br_netfilter translates before the bridge has decided.
+    pub fn set_hairpin(&mut self, name: &str) -> Result<()> {
+        let index = self.required(name)?;
+        let mut messages = Messages::default();
+        let mut fixed = link(index, 0, 0);
+        fixed[0] = libc::AF_BRIDGE as u8;
+        messages.start(libc::RTM_SETLINK, ACK, &fixed);
+        let port = messages.nest(libc::IFLA_PROTINFO, b"");
+        messages.put(HAIRPIN, &[1]).end(port);
+        explain(self.0.send(messages), format_args!("let {name} hear itself"))
     }
 
     /// Gives an interface its addresses, brings it up, and leads what is not near to the gateways.

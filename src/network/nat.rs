@@ -31,6 +31,8 @@ const TRANSLATED: u32 = 1 << 5;
 /// Established and related: `NF_CT_STATE_BIT`, include/net/netfilter/nf_conntrack.h.
 const KNOWN: u32 = 2 | 4;
 
+const LOOPBACK_V6: [u8; 16] = 1_u128.to_be_bytes();
+
 /// Whether an error says that this kernel lacks something rather than that it is refused.
 fn is_missing(refused: &Refused) -> bool {
     let missing = [Errno::EPROTONOSUPPORT, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT, Errno::ENOENT];
@@ -223,7 +225,12 @@ fn put_translation(batch: &mut Batch, v6: bool, length: u32) {
         batch.new_chain(&Chain { name, kind: "nat", hook, priority: libc::NF_IP_PRI_NAT_DST });
         // Only what is meant for this host: RTN_LOCAL.
         let local: [u8; 4] = u32::from(libc::RTN_LOCAL).to_ne_bytes();
-        let is_local = [Step::Destination(R0), Step::Is(R0, &local)];
+        let mut is_local = vec![Step::Destination(R0), Step::Is(R0, &local)];
+        if v6 {
+            // No other host answers to ::1: that is left to the socket.
+            is_local.push(Step::Payload(1, destination, length, R0));
+            is_local.push(Step::IsNot(R0, &LOOPBACK_V6));
+        }
         let at = [
             Step::Payload(1, destination, length, R0),
             Step::Meta(protocol, next),
@@ -244,7 +251,14 @@ fn put_translation(batch: &mut Batch, v6: bool, length: u32) {
     batch.new_chain(&Chain { name, kind: "nat", hook, priority: libc::NF_IP_PRI_NAT_SRC });
     let from_member = [Step::Payload(1, source, length, R0), Step::In("inner", R0)];
     let to_bridge = [Step::Meta(output, R0), Step::In("bridges", R0)];
-    let outside = [Step::Meta(output, R0), Step::NotIn("bridges", R0), Step::Masquerade];
+    let own = interface("lo");
+    let outside = [
+        Step::Meta(output, R0),
+        Step::NotIn("bridges", R0),
+        // The bridge's own address is the host's to talk to itself.
+        Step::IsNot(R0, &own),
+        Step::Masquerade,
+    ];
     batch.new_rule(name, &[&from_member[..], &outside].concat());
     // From a member to a published port: the answer must come back this way.
     let translated = [

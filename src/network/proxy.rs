@@ -41,7 +41,8 @@ pub struct Proxy {
     pipes: Vec<(OwnedFd, OwnedFd)>,
     /// Datagrams pass through here; made when the first arrives.
     buffer: Vec<u8>,
-    sessions: BTreeMap<(usize, u128, u16), usize>,
+    /// By published port, address of the host, sender.
+    sessions: BTreeMap<(usize, u128, u128, u16), usize>,
 }
 
 /// What is watched under one number; the lowest bit of it tells the side of a connection.
@@ -78,6 +79,8 @@ struct Session {
     /// The entry of the published port, and the sender.
     port: usize,
     peer: Peer,
+    /// The address of the host that the sender knows.
+    local: Option<u128>,
     used: Instant,
 }
 
@@ -186,19 +189,21 @@ impl Proxy {
                 return;
             };
             let to = *to;
-            let Ok((length, peer)) = inet::receive(file.as_fd(), &mut self.buffer) else { return };
-            let Some(session) = self.session(index, peer, to) else { continue };
+            let Ok((length, peer, local)) = inet::receive(file.as_fd(), &mut self.buffer) else {
+                return;
+            };
+            let Some(session) = self.session(index, peer, to, local) else { continue };
             if let Entry::Session(session) = &mut self.entries[session] {
                 session.used = Instant::now();
                 // As on any way of a datagram, it may be lost.
-                let _ = inet::send(session.socket.as_fd(), &self.buffer[..length], None);
+                let _ = io::write(session.socket.as_fd(), &self.buffer[..length]);
             }
         }
     }
 
     /// The session of a sender; a new one where it has none.
-    fn session(&mut self, port: usize, peer: Peer, to: Peer) -> Option<usize> {
-        let key = (port, peer.number, peer.port);
+    fn session(&mut self, port: usize, peer: Peer, to: Peer, local: Option<u128>) -> Option<usize> {
+        let key = (port, local.unwrap_or(0), peer.number, peer.port);
         if let Some(session) = self.sessions.get(&key) {
             return Some(*session);
         }
@@ -210,7 +215,7 @@ impl Proxy {
             return None;
         }
         let used = Instant::now();
-        self.entries[place] = Entry::Session(Session { socket, port, peer, used });
+        self.entries[place] = Entry::Session(Session { socket, port, peer, local, used });
         self.sessions.insert(key, place);
         Some(place)
     }
@@ -243,13 +248,10 @@ impl Proxy {
         for _ in 0..DATAGRAMS {
             let Some(Entry::Session(session)) = self.entries.get(index) else { return };
             // An error such as ECONNREFUSED is reported once and then gone.
-            let length = match inet::receive(session.socket.as_fd(), &mut self.buffer) {
-                Ok((length, _)) => length,
-                Err(_) => return,
-            };
+            let Ok(length) = io::read(session.socket.as_fd(), &mut self.buffer) else { return };
             if let Some(Entry::Socket(port)) = self.entries.get(session.port) {
                 let bytes = &self.buffer[..length];
-                let _ = inet::send(port.file.as_fd(), bytes, Some(session.peer));
+                let _ = inet::answer(port.file.as_fd(), bytes, session.peer, session.local);
             }
         }
     }

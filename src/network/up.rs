@@ -164,12 +164,14 @@ pub fn default_network(store: &Store, created: i64) -> Result<Network> {
 }
 
 impl Up {
-    /// Connects the namespace of a process to the network by a pair of interfaces.
-    pub fn connect(&mut self, id: &str, end: &End<'_>) -> Result<()> {
+    /// Connects the namespace of a process to the network by a pair of interfaces. `published`:
+    /// it has ports of the host.
+    pub fn connect(&mut self, id: &str, end: &End<'_>, published: bool) -> Result<()> {
         // The pair of an earlier run may not have gone yet: the kernel takes its time.
         for letter in 'a'..='z' {
-            if self.links.create_pair(&format!("rk{id}{letter}"), self.bridge, end)? {
-                return Ok(());
+            let name = format!("rk{id}{letter}");
+            if self.links.create_pair(&name, self.bridge, end)? {
+                return if published { self.links.set_hairpin(&name) } else { Ok(()) };
             }
         }
         Err(Error::new(format!("interface {}: is there already", end.name)))

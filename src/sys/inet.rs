@@ -70,7 +70,13 @@ pub fn listen(at: Peer, udp: bool) -> Result<OwnedFd> {
         // IPv4 has a socket of its own.
         set(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
     }
-    if !udp {
+    if udp {
+        // Answers must come from the address that was asked.
+        match at.v6 {
+            true => set(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
+            false => set(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+        }
+    } else {
         // Connections of an earlier run that are still ending are in nobody's way.
         set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     }
@@ -136,29 +142,88 @@ pub fn widen_pipe(pipe: BorrowedFd<'_>, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Receives a datagram and tells whose it is. `EAGAIN` where there is none.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Peer)> {
-    // SAFETY: zeroes are a valid address.
-    let mut room: Room = unsafe { std::mem::zeroed() };
-    let mut length = SIZE as u32;
-    let (raw, pointer, size) = (socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
-    // SAFETY: the kernel writes at most the lengths of the buffer and of the address.
-    let got = retry(|| unsafe {
-        let (room, length) = (&raw mut room, &raw mut length);
-        syscall!(Sysno::recvfrom, raw, pointer, size, 0, room, length)
-    })?;
-    Ok((got, Peer::decode(&room)))
+/// Room for what the kernel tells of a datagram beside its bytes.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// Receives a datagram, tells whose it is, and to which address of this host it was sent, where
+/// `listen` made the socket. `EAGAIN` where there is none.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Peer, Option<u128>)> {
+    // SAFETY: zeroes are a valid address and a valid msghdr.
+    let (mut room, mut message): (Room, libc::msghdr) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control = Control([0; 64]);
+    message.msg_name = (&raw mut room).cast();
+    message.msg_namelen = SIZE as u32;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    let (raw, pointer) = (socket.as_raw_fd(), &raw mut message);
+    // SAFETY: the kernel writes within the buffer, the address and the control area.
+    let got = retry(|| unsafe { syscall!(Sysno::recvmsg, raw, pointer, 0) })?;
+    // SAFETY: the kernel filled in the control area and its length; the structures are read
+    // unaligned, and only for the kind that says that they are there.
+    let local = unsafe {
+        let header = libc::CMSG_FIRSTHDR(pointer);
+        match header.as_ref().map(|header| (header.cmsg_level, header.cmsg_type)) {
+            Some((libc::IPPROTO_IP, libc::IP_PKTINFO)) => {
+                let info = libc::CMSG_DATA(header).cast::<libc::in_pktinfo>().read_unaligned();
+                Some(u32::from_be(info.ipi_spec_dst.s_addr).into())
+            }
+            Some((libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)) => {
+                let info = libc::CMSG_DATA(header).cast::<libc::in6_pktinfo>().read_unaligned();
+                Some(u128::from_be_bytes(info.ipi6_addr.s6_addr))
+            }
+            _ => None,
+        }
+    };
+    Ok((got, Peer::decode(&room), local))
 }
 
-/// Sends a datagram; without a peer to the one that the socket is connected to.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], to: Option<Peer>) -> Result<()> {
-    let (room, length) =
-        to.map_or((Peer { v6: false, number: 0, port: 0 }.encode().0, 0), Peer::encode);
-    let room = if length == 0 { std::ptr::null() } else { &raw const room };
-    let (raw, pointer, size) = (socket.as_raw_fd(), bytes.as_ptr(), bytes.len());
+/// Sends a datagram to a peer, from the address of this host that it is known by.
+pub fn answer(socket: BorrowedFd<'_>, bytes: &[u8], to: Peer, from: Option<u128>) -> Result<()> {
+    let (mut room, length) = to.encode();
+    let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
+    let mut control = Control([0; 64]);
+    // SAFETY: zeroes are a valid msghdr.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = (&raw mut room).cast();
+    message.msg_namelen = length as u32;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if let Some(from) = from {
+        message.msg_control = control.0.as_mut_ptr().cast();
+        // SAFETY: the area is aligned and larger than a header with either structure, for which
+        // zeroes are valid.
+        unsafe {
+            let put = |message: &mut libc::msghdr, level, kind, size: usize| {
+                message.msg_controllen = libc::CMSG_SPACE(size as u32) as _;
+                let header = libc::CMSG_FIRSTHDR(&raw const *message);
+                (*header).cmsg_level = level;
+                (*header).cmsg_type = kind;
+                (*header).cmsg_len = libc::CMSG_LEN(size as u32) as _;
+                libc::CMSG_DATA(header)
+            };
+            if to.v6 {
+                let mut info: libc::in6_pktinfo = std::mem::zeroed();
+                info.ipi6_addr.s6_addr = from.to_be_bytes();
+                let (level, kind) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
+                let data = put(&mut message, level, kind, size_of_val(&info));
+                data.cast::<libc::in6_pktinfo>().write_unaligned(info);
+            } else {
+                let mut info: libc::in_pktinfo = std::mem::zeroed();
+                info.ipi_spec_dst.s_addr = (from as u32).to_be();
+                let (level, kind) = (libc::IPPROTO_IP, libc::IP_PKTINFO);
+                let data = put(&mut message, level, kind, size_of_val(&info));
+                data.cast::<libc::in_pktinfo>().write_unaligned(info);
+            }
+        }
+    }
     let flags = libc::MSG_NOSIGNAL;
-    // SAFETY: the kernel reads at most the lengths of the slice and of the address.
-    retry(|| unsafe { syscall!(Sysno::sendto, raw, pointer, size, flags, room, length) })?;
+    // SAFETY: everything that `message` points to lives until the call returns.
+    retry(|| unsafe { syscall!(Sysno::sendmsg, socket.as_raw_fd(), &raw const message, flags) })?;
     Ok(())
 }
 

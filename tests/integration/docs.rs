@@ -164,6 +164,7 @@ documents! {
     union_file_system_is_true: "doc/union-file-system.md"
     linux_proc_is_true: "doc/linux-proc.md"
     rocker_tests_is_true: "doc/rocker-tests.md"
+    networks_is_true: "doc/networks.md"
 }
 
 #[test]

@@ -48,6 +48,10 @@ impl Census {
         for name in ["images", "images/.ids", "layers", "containers", "tmp", "networks"] {
             files.remove(&rocker.root().join(name));
         }
+        // So does the default network.
+        for name in ["", "/leases", "/network.json"] {
+            files.remove(&rocker.root().join(format!("networks/rocker0{name}")));
+        }
         files.remove(&rocker.run_root().join(".boot"));
         Self {
             mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),

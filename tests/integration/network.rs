@@ -1,0 +1,383 @@
+//! Networks: addresses, names, borders, and what is left of them.
+
+use crate::harness::{Output, PATIENCE, Rocker, kill, names, wait_until};
+use crate::harness_net::Outside;
+use std::collections::BTreeSet;
+
+/// What a member sees of itself: `eth0`'s address.
+fn address(rocker: &Rocker, name: &str, network: &str) -> String {
+    let template = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+    rocker.inspect(name, &template)
+}
+
+/// Asks an HTTP server from inside a container, and gives what it said.
+fn ask_from(rocker: &Rocker, name: &str, host: &str, port: u16) -> Output {
+    let request = b"GET / HTTP/1.0\r\n\r\n";
+    let port = port.to_string();
+    rocker.run_with_input(&["exec", "-i", name, "nc", "-w", "2", host, &port], request)
+}
+
+/// Starts a web server that says `hello`.
+fn server(rocker: &Rocker, name: &str, options: &[&str]) {
+    let script = "echo hello > index.html; exec httpd -f -p 80";
+    let mut args = vec!["run", "-d", "--name", name];
+    args.extend_from_slice(options);
+    args.extend_from_slice(&["--image", "busybox", "sh", "-c", script]);
+    rocker.ok(&args);
+    let listens = || rocker.ok(&["exec", name, "cat", "/proc/net/tcp6"]).contains(":0050 ");
+    assert!(wait_until(PATIENCE, listens));
+}
+
+#[test]
+fn a_container_gets_an_address_of_the_default_network_and_a_way_out() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let outside = Outside::new(&rocker);
+    outside.serve_http("from outside");
+    rocker.sleeper("web", &[]);
+    let inside = address(&rocker, "web", "rocker0");
+    assert!(inside.starts_with("10.88."), "{inside}");
+    let shown = rocker.ok(&["exec", "web", "ip", "-4", "addr", "show", "eth0"]);
+    assert!(shown.contains(&format!("inet {inside}/16")), "{shown}");
+    let routes = rocker.ok(&["exec", "web", "ip", "route"]);
+    assert!(routes.contains("default via 10.88.0.1 dev eth0"), "{routes}");
+    assert!(rocker.ok(&["exec", "web", "cat", "/etc/hosts"]).contains(&format!("{inside}\t")));
+    let answer = ask_from(&rocker, "web", outside.address, 80);
+    assert!(answer.stdout.contains("from outside"), "{answer:?}");
+}
+
+#[test]
+fn addresses_stay_the_same_over_a_restart_and_are_given_back() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &[]);
+    let look = || rocker.ok(&["exec", "web", "ip", "-4", "-o", "addr", "show", "eth0"]);
+    let mac =
+        || rocker.inspect("web", "{{(index .NetworkSettings.Networks \"rocker0\").MacAddress}}");
+    let (before, mac_before) = (look(), mac());
+    rocker.ok(&["restart", "-t", "0", "web"]);
+    assert_eq!((look(), mac()), (before, mac_before));
+    let leases = || names(&rocker.root().join("networks/rocker0/leases")).count();
+    assert_eq!(leases(), 1);
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    assert_eq!(leases(), 0);
+}
+
+#[test]
+fn members_of_a_network_find_each_other_by_name_while_they_run() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "--subnet", "10.9.0.0/24", "app"]);
+    rocker.sleeper("one", &["--net", "app", "--network-alias", "first"]);
+    server(&rocker, "two", &["--net", "app"]);
+    let hosts = |name: &str| rocker.ok(&["exec", name, "cat", "/etc/hosts"]);
+    for name in ["two", "one"] {
+        let (one, two) = (address(&rocker, "one", "app"), address(&rocker, "two", "app"));
+        let text = hosts(name);
+        assert!(text.contains(&one) && text.contains(&two), "{name}: {text}");
+    }
+    assert!(hosts("two").contains("one ") && hosts("two").contains("first"), "{}", hosts("two"));
+    assert!(hosts("one").contains("\ttwo "), "{}", hosts("one"));
+    let answer = ask_from(&rocker, "one", &address(&rocker, "two", "app"), 80);
+    assert!(answer.stdout.contains("hello"), "{answer:?}");
+    rocker.ok(&["rm", "-f", "two"]);
+    assert!(!hosts("one").contains("two"), "{}", hosts("one"));
+}
+
+#[test]
+fn networks_are_apart_and_an_internal_one_reaches_nobody() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let outside = Outside::new(&rocker);
+    outside.serve_http("from outside");
+    rocker.ok(&["network", "create", "a"]);
+    rocker.ok(&["network", "create", "--internal", "b"]);
+    server(&rocker, "in-a", &["--net", "a"]);
+    server(&rocker, "in-b", &["--net", "b"]);
+    for (from, to, network) in [("in-a", "in-b", "b"), ("in-b", "in-a", "a")] {
+        let answer = ask_from(&rocker, from, &address(&rocker, to, network), 80);
+        assert!(!answer.stdout.contains("hello"), "{from} reached {to}");
+    }
+    assert!(ask_from(&rocker, "in-a", outside.address, 80).stdout.contains("from outside"));
+    assert!(!ask_from(&rocker, "in-b", outside.address, 80).stdout.contains("from outside"));
+    // Nobody outside gets in by an address that is not published.
+    outside.route_to("10.0.0.0/8");
+    let answer = outside.get(&format!("http://{}/", address(&rocker, "in-a", "a")));
+    assert_ne!(answer.code, 0, "{answer:?}");
+}
+
+#[test]
+fn a_container_can_be_in_two_networks_and_be_moved_while_it_runs() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for name in ["a", "b", "c"] {
+        rocker.ok(&["network", "create", name]);
+    }
+    rocker.sleeper("web", &["--net", "a", "--net", "b"]);
+    server(&rocker, "peer", &["--net", "c"]);
+    let links = || rocker.ok(&["exec", "web", "ip", "-o", "link"]);
+    assert!(links().contains("eth0") && links().contains("eth1"), "{}", links());
+    let peer = address(&rocker, "peer", "c");
+    assert!(!ask_from(&rocker, "web", &peer, 80).stdout.contains("hello"));
+    rocker.ok(&["network", "connect", "--alias", "wanderer", "c", "web"]);
+    assert!(ask_from(&rocker, "web", &peer, 80).stdout.contains("hello"));
+    let hosts = rocker.ok(&["exec", "peer", "cat", "/etc/hosts"]);
+    assert!(hosts.contains("wanderer"), "{hosts}");
+    rocker.ok(&["network", "disconnect", "b", "web"]);
+    assert!(!links().contains("eth1") && links().contains("eth2"), "{}", links());
+    assert_eq!(rocker.ok(&["ps", "--filter", "name=web", "--format", "{{.Networks}}"]), "a,c\n");
+    let refused = rocker.refused(&["network", "rm", "c"], 1);
+    assert!(refused.contains("in use by") && refused.contains("web"), "{refused}");
+    rocker.ok(&["rm", "-f", "web", "peer"]);
+    rocker.ok(&["network", "rm", "a", "b", "c"]);
+    assert!(!rocker.on_host(&["ip", "-o", "link"]).contains(" c:"));
+}
+
+#[test]
+fn a_container_can_share_the_network_of_another_one() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    server(&rocker, "web", &[]);
+    let script = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 127.0.0.1 80";
+    let args = ["run", "--rm", "--net", "container:web", "--image", "busybox", "sh", "-c", script];
+    assert!(rocker.ok(&args).contains("hello"));
+    rocker.sleeper("beside", &["--net", "container:web"]);
+    let links = |name: &str| rocker.ok(&["exec", name, "ip", "-o", "-4", "addr"]);
+    assert_eq!(links("beside"), links("web"));
+    rocker.ok(&["rm", "-f", "beside", "web"]);
+    let refused = rocker.refused(&["run", "--net", "container:web", "busybox", "true"], 125);
+    assert!(refused.contains("No such container: web"), "{refused}");
+}
+
+#[test]
+fn ipv6_works_beside_ipv4() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = ["--ipv6", "--subnet", "fd00:9::/64", "--subnet", "10.9.0.0/24", "six"];
+    rocker.ok(&[&["network", "create"], &options[..]].concat());
+    server(&rocker, "web", &["--net", "six", "--ip", "10.9.0.7", "--ip6", "fd00:9::7"]);
+    rocker.sleeper("client", &["--net", "six"]);
+    for host in ["10.9.0.7", "fd00:9::7"] {
+        let answer = ask_from(&rocker, "client", host, 80);
+        assert!(answer.stdout.contains("hello"), "{host}: {answer:?}");
+    }
+    let route = rocker.ok(&["exec", "client", "ip", "-6", "route"]);
+    assert!(route.contains("default via fd00:9::1"), "{route}");
+}
+
+#[test]
+fn fifty_containers_started_at_once_get_fifty_addresses_and_ports() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
+    let starts: Vec<_> = (0..50)
+        .map(|_| {
+            rocker.spawn(&["run", "-d", "-p", "80", "--image", "busybox", "/bin/sleep", "1000"])
+        })
+        .collect();
+    for start in starts {
+        let output = start.finish();
+        assert_eq!(output.code, 0, "{output:?}");
+    }
+    let listed = rocker.ok(&["ps", "-q"]);
+    let ids: Vec<&str> = listed.lines().collect();
+    let template = "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Ports}}";
+    let mut args = vec!["inspect", "-f", template];
+    args.extend(&ids);
+    let shown = rocker.ok(&args);
+    let addresses: BTreeSet<&str> =
+        shown.lines().filter_map(|line| line.split(' ').next()).collect();
+    let ports: BTreeSet<&str> =
+        shown.lines().filter_map(|line| line.split_once(' ')).map(|p| p.1).collect();
+    assert_eq!((ids.len(), addresses.len(), ports.len()), (50, 50, 50), "{shown}");
+    let map = rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
+    assert_eq!(map.matches("tcp . ").count(), 50, "{map}");
+    let mut args = vec!["rm", "-f"];
+    args.extend(&ids);
+    rocker.ok(&args);
+    let map = rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
+    assert_eq!(map.matches("tcp . ").count(), 0, "{map}");
+    assert_eq!(names(&rocker.root().join("networks/rocker0/leases")).count(), 0);
+}
+
+#[test]
+fn nothing_of_a_container_that_was_killed_outlives_the_next_command() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "app"]);
+    rocker.sleeper("web", &["--net", "app", "-p", "8080:80"]);
+    rocker.sleeper("peer", &["--net", "app"]);
+    let keeper: u32 = rocker.inspect("web", "{{.Rocker.KeeperPid}}").parse().unwrap();
+    let program = rocker.pid("web");
+    kill(keeper, libc::SIGKILL);
+    kill(program, libc::SIGKILL);
+    let gone = |pid: u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    assert!(wait_until(PATIENCE, || gone(keeper) && gone(program)));
+    rocker.ok(&["ps"]);
+    let map = rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
+    assert!(!map.contains("8080"), "{map}");
+    assert_eq!(names(&rocker.root().join("networks/app/leases")).count(), 1);
+    assert!(!rocker.ok(&["exec", "peer", "cat", "/etc/hosts"]).contains("web"));
+    let links = || rocker.on_host(&["ip", "-o", "link", "show", "type", "veth"]).lines().count();
+    assert!(wait_until(PATIENCE, || links() == 1), "{} pairs", links());
+}
+
+#[test]
+fn networks_come_back_after_a_reboot_and_after_the_rules_were_flushed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let outside = Outside::new(&rocker);
+    outside.serve_http("from outside");
+    rocker.ok(&["network", "create", "app"]);
+    for network in ["app", "rocker0"] {
+        let probe = || {
+            rocker.sleeper("web", &["--net", network]);
+            let answer = ask_from(&rocker, "web", outside.address, 80);
+            rocker.ok(&["rm", "-f", "web"]);
+            answer.stdout.contains("from outside")
+        };
+        assert!(probe(), "{network}: at first");
+        rocker.on_host(&["nft", "flush", "ruleset"]);
+        assert!(probe(), "{network}: after a flush");
+        rocker.on_host(&["ip", "link", "del", network]);
+        rocker.on_host(&["nft", "flush", "ruleset"]);
+        assert!(probe(), "{network}: after a reboot");
+    }
+}
+
+#[test]
+fn foreign_tables_are_left_alone() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.on_host(&["nft", "add", "table", "ip", "mine"]);
+    rocker.on_host(&["nft", "add", "chain", "ip", "mine", "rocker"]);
+    rocker.on_host(&["nft", "add", "rule", "ip", "mine", "rocker", "tcp", "dport", "80", "accept"]);
+    let before = rocker.on_host(&["nft", "list", "table", "ip", "mine"]);
+    rocker.sleeper("web", &["-p", "8080:80"]);
+    rocker.ok(&["rm", "-f", "web"]);
+    rocker.ok(&["network", "create", "app"]);
+    rocker.ok(&["network", "prune"]);
+    assert_eq!(rocker.on_host(&["nft", "list", "table", "ip", "mine"]), before);
+}
+
+#[test]
+fn rules_do_not_grow_with_containers() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let rules = || rocker.on_host(&["nft", "-s", "list", "chains"]).lines().count();
+    let table = || {
+        let text = rocker.on_host(&["nft", "list", "table", "ip", "rocker"]);
+        text.lines().filter(|line| line.ends_with("accept") || line.ends_with("drop")).count()
+    };
+    rocker.sleeper("one", &["-p", "81:80"]);
+    let before = (rules(), table());
+    for number in 2..6 {
+        rocker.sleeper(&format!("c{number}"), &["-p", &format!("8{number}:80")]);
+    }
+    assert_eq!((rules(), table()), before);
+}
+
+#[test]
+fn what_was_asked_for_names_is_in_etc() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = "--dns 9.9.9.9 --dns-search a.example --add-host db:10.1.2.3 \
+                   --add-host me:host-gateway --hostname box --mac-address 02:00:00:00:00:07";
+    let mut args = vec!["run", "--rm"];
+    args.extend(options.split_ascii_whitespace());
+    let script = "cat /etc/hosts /etc/resolv.conf; hostname; cat /sys/class/net/eth0/address";
+    args.extend(["--image", "busybox", "sh", "-c", script]);
+    let text = rocker.ok(&args);
+    for wanted in [
+        "10.1.2.3\tdb\n",
+        "10.88.0.1\tme\n",
+        "\tbox\n",
+        "nameserver 9.9.9.9\nsearch a.example\n",
+        "\nbox\n",
+        "02:00:00:00:00:07\n",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} is missing in {text}");
+    }
+    assert_eq!(text.matches("nameserver").count(), 1, "{text}");
+}
+
+#[test]
+fn networks_are_listed_inspected_and_pruned() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let id = rocker.ok(&["network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "app"]);
+    let listed = rocker.ok(&["network", "ls"]);
+    assert!(listed.starts_with("NETWORK ID    NAME  DRIVER  SUBNET\n"), "{listed}");
+    assert!(listed.contains(&format!("{}  app   bridge  10.9.0.0/24\n", id.trim())), "{listed}");
+    assert_eq!(rocker.ok(&["network", "list", "-q", "--filter", "label=a=b"]), id);
+    rocker.sleeper("web", &["--net", "app"]);
+    let inspect = |template| rocker.ok(&["network", "inspect", "-f", template, "app"]);
+    assert_eq!(inspect("{{(index .IPAM.Config 0).Gateway}}"), "10.9.0.1\n");
+    let web = rocker.inspect("web", "{{.Id}}");
+    assert_eq!(inspect(&format!("{{{{(index .Containers \"{web}\").Name}}}}")), "web\n");
+    assert_eq!(rocker.ok(&["network", "prune", "-f"]), "");
+    rocker.ok(&["rm", "-f", "web"]);
+    assert_eq!(rocker.ok(&["network", "prune", "-f"]), "app\n");
+    assert!(!rocker.ok(&["network", "ls"]).contains("app"));
+}
+
+#[test]
+fn a_hundred_connects_and_disconnects_leak_nothing() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "app"]);
+    rocker.sleeper("web", &[]);
+    for _ in 0..100 {
+        rocker.ok(&["network", "connect", "app", "web"]);
+        rocker.ok(&["network", "disconnect", "app", "web"]);
+    }
+    assert_eq!(names(&rocker.root().join("networks/app/leases")).count(), 0);
+    let pairs = || rocker.on_host(&["ip", "-o", "link", "show", "type", "veth"]).lines().count();
+    assert!(wait_until(PATIENCE, || pairs() == 1), "{} pairs", pairs());
+}
+
+#[test]
+fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "--subnet", "10.9.0.0/30", "small"]);
+    rocker.sleeper("web", &["--net", "small", "-p", "8080:80"]);
+    let state = || {
+        let links = rocker.on_host(&["ip", "-o", "link"]);
+        (links, rocker.on_host(&["nft", "list", "ruleset"]), rocker.ok(&["network", "ls"]))
+    };
+    let before = state();
+    for (args, words) in [
+        ("network create small", "network with name small already exists"),
+        ("network create --subnet 10.9.0.0/16 x", "overlaps with 10.9.0.0/30 of network small"),
+        ("network create a-name-that-is-too-long", "at most 15 characters"),
+        ("network create lo", "is an interface of the kernel's"),
+        ("network create --gateway 10.8.0.1 --subnet 10.7.0.0/24 x", "no usable address"),
+        ("network rm small", "in use by web"),
+        ("network rm ghost", "No such network: ghost"),
+        ("network connect small web", "connected to network small already"),
+        ("network disconnect rocker0 web", "is not connected to network rocker0"),
+        ("port web 81", "has no published port 81/tcp"),
+    ] {
+        let said = rocker.refused(&args.split(' ').collect::<Vec<_>>(), 1);
+        assert!(said.contains(words), "{args}: {said}");
+    }
+    for (args, words) in [
+        ("network create --subnet 10.7.0.0 x", "is not ADDRESS/PREFIX"),
+        ("network create --subnet 10.7.0.1/24 x", "has bits behind its prefix"),
+        ("network create --driver macvlan x", "the only driver is bridge"),
+    ] {
+        let said = rocker.refused(&args.split(' ').collect::<Vec<_>>(), 125);
+        assert!(said.contains(words), "{args}: {said}");
+    }
+    for (options, words) in [
+        ("--net ghost", "No such network: ghost"),
+        ("--net small", "no address is free in 10.9.0.0/30"),
+        ("--ip 10.77.0.1", "is not for members of"),
+        ("--net small --ip 10.9.0.2", "address 10.9.0.2 is already in use"),
+        ("-p 70000:1", "ports are numbers from 1 to 65535"),
+        ("-p 80:80 -p 80:80", "port is already allocated"),
+        ("-p 8080:80", "0.0.0.0:8080/tcp: port is already allocated"),
+        ("-p 192.0.2.99:80:80", "Cannot assign requested address"),
+        ("--net none -p 80:80", "--net none has no ports to publish"),
+        ("--net host --net small", "--net host goes with no other network"),
+        ("--mac-address 01:00:00:00:00:00", "no MAC address of an interface"),
+        ("--add-host x", "is not NAME:ADDRESS"),
+        ("--dns x", "is no address"),
+    ] {
+        let mut args = vec!["run", "--rm"];
+        args.extend(options.split(' '));
+        args.extend(["--image", "busybox", "true"]);
+        let said = rocker.refused(&args, 125);
+        assert!(said.contains(words), "{options}: {said}");
+    }
+    let pairs = |text: &str| text.lines().filter(|line| !line.contains("rocker0")).count();
+    assert!(wait_until(PATIENCE, || pairs(&state().0) == pairs(&before.0)), "{:?}", state().0);
+    assert_eq!(state().2.lines().filter(|line| !line.contains("rocker0")).count(), 2);
+    assert_eq!(rocker.ok(&["ps", "-q"]).lines().count(), 1);
+    assert_eq!(names(&rocker.root().join("networks/rocker0/leases")).count(), 0);
+}
