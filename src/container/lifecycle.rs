@@ -7,7 +7,7 @@ use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
 use super::state::{self, clean_up, erase, is_running, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
-use super::wiring;
+use super::{volumes, wiring};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
 use crate::runtime::state as processes;
@@ -56,7 +56,8 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
     let mut making = Making { engine, container: Some(container), name: None };
     let Some(container) = &making.container else { return Err(Error::new("no container")) };
     fs::lock(container.dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
-    let record = spec::record(options, &image, words, id)?;
+    let mut record = spec::record(options, &image, words, id)?;
+    volumes::prepare(engine, &mut record)?;
     let mut state = spec::first_state(&record);
     if !ephemeral {
         // One that removes itself does not outlive this boot, and its keeper writes it down.

@@ -118,6 +118,15 @@ impl Port {
     }
 }
 
+/// Reads a switch: nothing is yes.
+pub fn is_set(text: &str) -> Option<bool> {
+    match text {
+        "" | "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// Reads a MAC address; one for a group of hosts is none of an interface.
 pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
     let bytes: Vec<Option<u8>> =

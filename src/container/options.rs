@@ -23,6 +23,8 @@ pub struct Options {
     pub entrypoint: Option<String>,
     /// `HOST:CTR[:ro|rw]` each.
     pub volumes: Vec<String>,
+    /// `type=bind|volume|tmpfs,source=…,target=…` each.
+    pub mounts: Vec<String>,
     /// `PATH[:OPTIONS]` each.
     pub tmpfs: Vec<String>,
     pub read_only: bool,

@@ -60,6 +60,8 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub kind: MountKind,
+    /// The name of a volume; empty for what belongs to the host.
+    pub volume: String,
     /// An absolute path of the host; empty for a tmpfs.
     pub source: String,
     /// An absolute path in the container.

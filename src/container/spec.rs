@@ -7,7 +7,7 @@ use super::record::{Mount, MountKind, Record, State, Status};
 use super::restart;
 use super::security;
 use super::store::{Container, Engine, check_name};
-use super::{membership, names};
+use super::{membership, names, volumes};
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
@@ -209,12 +209,16 @@ fn mounts(options: &Options) -> Result<Vec<Mount>> {
     for text in &options.tmpfs {
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
         tmpfs_options(options).context(format_args!("tmpfs {text}"))?;
-        list.push(Mount {
-            kind: MountKind::Tmpfs,
-            source: String::new(),
-            target: target_path(target)?,
-            read_only: false,
-            options: options.to_owned(),
+        list.push(tmpfs(target, options)?);
+    }
+    for text in &options.mounts {
+        let mount = volumes::parse_mount(text)?;
+        let what = || format!("mount {text}");
+        list.push(match &*mount.kind {
+            "tmpfs" => tmpfs(&mount.target, &mount.options)?,
+            "bind" => bind(&mount.source, &mount.target, mount.read_only).context(what())?,
+            _ => volumes::mount(&mount.source, target_path(&mount.target)?, mount.read_only)
+                .context(what())?,
         });
     }
     for (index, mount) in list.iter().enumerate() {
@@ -240,16 +244,32 @@ fn volume(text: &str) -> Result<Mount> {
         return Err(Error::new(format!("volume {text}: is not HOST:CONTAINER[:ro]")));
     }
     if !source.contains('/') {
-        return Err(Error::new(format!("volume {text}: {source} is no path"))
-            .hint("give a path of the host, ./NAME for one in this directory"));
+        return volumes::mount(source, target_path(target)?, read_only);
     }
-    let source = std::path::absolute(source).map_err(fs::errno);
-    let source = source.context(format_args!("volume {text}"))?;
-    fs::stat_path(&source).context(format_args!("volume {}", source.display()))?;
-    let source = source.to_str().map(str::to_owned);
+    bind(source, target, read_only)
+}
+
+fn tmpfs(target: &str, options: &str) -> Result<Mount> {
+    Ok(Mount {
+        kind: MountKind::Tmpfs,
+        volume: String::new(),
+        source: String::new(),
+        target: target_path(target)?,
+        read_only: false,
+        options: options.to_owned(),
+    })
+}
+
+/// A file or directory of the host, which has to be there.
+fn bind(source: &str, target: &str, read_only: bool) -> Result<Mount> {
+    let path = std::path::absolute(source).map_err(fs::errno);
+    let path = path.context(format_args!("volume {source}"))?;
+    fs::stat_path(&path).context(format_args!("volume {}", path.display()))?;
+    let source = path.to_str().map(str::to_owned);
     Ok(Mount {
         kind: MountKind::Bind,
-        source: source.ok_or_else(|| Error::new(format!("volume {text}: is not UTF-8")))?,
+        volume: String::new(),
+        source: source.ok_or_else(|| Error::new("the source is not UTF-8"))?,
         target: target_path(target)?,
         read_only,
         options: String::new(),
@@ -293,7 +313,8 @@ pub fn first_state(record: &Record) -> State {
 }
 
 fn shown(mount: &Mount) -> String {
-    format!("{}:{}{}", mount.source, mount.target, if mount.read_only { ":ro" } else { "" })
+    let source = if mount.volume.is_empty() { &mount.source } else { &mount.volume };
+    format!("{source}:{}{}", mount.target, if mount.read_only { ":ro" } else { "" })
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, local.
@@ -400,7 +421,12 @@ fn runtime_volume(mount: &Mount) -> Result<Volume> {
     }
     let attr = Attr::NO_SUID | Attr::NO_DEV;
     let attr = if mount.read_only { attr | Attr::READ_ONLY } else { attr };
-    Ok(Volume { source: Source::Bind(mount.source.clone()), target, attr })
+    let path = mount.source.clone();
+    let source = match mount.volume.is_empty() {
+        true => Source::Bind(path),
+        false => Source::Named(path, volumes::fill),
+    };
+    Ok(Volume { source, target, attr })
 }
 
 /// The container's own program.
@@ -504,10 +530,11 @@ mod tests {
 
     #[test]
     fn volumes_without_a_path_or_with_an_unknown_mode_are_refused() {
-        for bad in ["", "/tmp", ":/x", "/tmp:", "data:/x", "/tmp:/x:z", "/tmp:/x:ro:y"] {
+        for bad in ["", "/tmp", ":/x", "/tmp:", "-data:/x", "/tmp:/x:z", "/tmp:/x:ro:y"] {
             assert!(volume(bad).is_err(), "{bad}");
         }
         assert!(volume("/tmp:/x:ro").unwrap().read_only);
+        assert_eq!(volume("data:/x").unwrap().volume, "data");
         assert!(volume("/no/such/place:/x").unwrap_err().message.contains("/no/such/place"));
     }
 }

@@ -64,6 +64,11 @@ pub struct Copier<'a> {
     attributes_missing: bool,
 }
 
+/// Copies everything below a directory, and its own mode, owner and time, into another one.
+pub fn copy_tree(from: &Dir, into: &Dir) -> Result<()> {
+    Copier::new(into, Marks::Obey, None).copy(from)
+}
+
 impl<'a> Copier<'a> {
     pub fn new(root: &'a Dir, marks: Marks, digest: Option<Digest>) -> Self {
         Self {

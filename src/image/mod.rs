@@ -21,6 +21,7 @@ mod writeback;
 
 pub use collect::Removed;
 pub use commit::Commit;
+pub use copy::copy_tree;
 pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;

@@ -23,14 +23,21 @@ pub struct Volume {
 pub enum Source {
     /// A file or directory of the host, taken before the host's mounts are let go of.
     Bind(String),
+    /// A directory of ours. While it is empty it is given what the container has at its place.
+    Named(String, Fill),
     /// A new tmpfs with these options.
     Tmpfs(CString),
 }
+
+/// Copies what is below the first directory into the second.
+pub type Fill = fn(&Dir, &Dir) -> Result<()>;
 
 /// A volume whose content is held and waits for its place.
 pub struct Held<'a> {
     volume: &'a Volume,
     tree: Option<OwnedFd>,
+    /// An empty directory to be filled.
+    empty: Option<(Dir, Fill)>,
     /// Whether it has its attributes; before Linux 5.12 `place` sets them when it is mounted.
     restricted: bool,
 }
@@ -41,8 +48,20 @@ pub fn hold(volumes: &[Volume]) -> Result<Vec<Held<'_>>> {
 }
 
 fn hold_one(volume: &Volume) -> Result<Held<'_>> {
-    let Source::Bind(path) = &volume.source else {
-        return Ok(Held { volume, tree: None, restricted: true });
+    let (path, fill) = match &volume.source {
+        Source::Bind(path) => (path, None),
+        Source::Named(path, fill) => (path, Some(*fill)),
+        Source::Tmpfs(_) => {
+            return Ok(Held { volume, tree: None, empty: None, restricted: true });
+        }
+    };
+    let empty = match fill {
+        Some(fill) => {
+            let dir = Dir::open(path).context(format_args!("open {path}"))?;
+            let names = dir.names().context(format_args!("list {path}"))?;
+            names.is_empty().then_some((dir, fill))
+        }
+        None => None,
     };
     let tree = mount::clone_tree(path).context(format_args!("open {path}"))?;
     let restricted = match volume.attr == Attr::default() {
@@ -53,7 +72,7 @@ fn hold_one(volume: &Volume) -> Result<Held<'_>> {
         Ok(()) | Err(Errno::ENOSYS) => {}
         Err(errno) => return Err(errno).context(format_args!("restrict {path}")),
     }
-    Ok(Held { volume, tree: Some(tree), restricted: restricted.is_ok() })
+    Ok(Held { volume, tree: Some(tree), empty, restricted: restricted.is_ok() })
 }
 
 /// Mounts the volumes at their places, in the order of their depth, so that one may lie in another.
@@ -76,6 +95,11 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
     };
     let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
     let place = mount_point(root, target, kind == Kind::Directory)?;
+    if let Some((empty, fill)) = &held.empty {
+        let from = root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0);
+        let from = Dir::from(from.context(format_args!("open {target}"))?);
+        fill(&from, empty).context(format_args!("fill the volume for {target}"))?;
+    }
     mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
     if !held.restricted {
         // The descriptor of the tree is the mounted one now.

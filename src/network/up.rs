@@ -25,9 +25,10 @@ pub fn mac(text: &str) -> [u8; 6] {
     [0x02, a, b, c, d, e]
 }
 
-/// Whether an error says that the kernel lacks what a network is made of.
+/// Whether an error says that the kernel lacks what a network is made of, or does not let this
+/// process have it: root of a user namespace that has no network of its own.
 pub fn is_missing(error: &Error) -> bool {
-    let missing = [Errno::EPROTONOSUPPORT, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT];
+    let missing = [Errno::EPROTONOSUPPORT, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT, Errno::EPERM];
     error.errno.is_some_and(|errno| missing.contains(&errno))
 }
 

@@ -3,19 +3,24 @@
 // It checks nothing, repairs nothing, keeps no record and no log, and trusts its caller: whatever
 // an engine needs beyond this is the engine's own cost.
 //
-//   limit [-c NAME,NAME] [-g PARENT] [-m] [-k] [-P FILE] STATE ROOTFS PROGRAM [WORD...]
+//   limit [-c NAME,NAME] [-g PARENT] [-m] [-k] [-b BRIDGE] [-P FILE] STATE ROOTFS PROGRAM [WORD...]
 //   limit -x PID [-c NAME,NAME] PROGRAM [WORD...]        run it in the container of process PID
 //
 //   -c  the controllers that are used (default memory); v1: one hierarchy each
 //   -g  the cgroup, existing in each hierarchy, below which the container's own is made
 //   -m  mask and protect the paths that docker masks and protects
 //   -k  keep podman's 11 capabilities only, and set no_new_privs
+//   -b  connect it to this bridge: a pair of interfaces, an address in the bridge's 10.88.0.0/16, a route
 //   -P  write the pid of the container's first process there
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/if.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -37,7 +42,8 @@
 
 static char *controllers[MOST];
 static int controller_count, is_v2, masks, capabilities;
-static const char *parent = "", *pid_file;
+static const char *parent = "", *pid_file, *bridge;
+static int host_netlink, bridge_index, host_pid;
 static char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 0};
 
 static void die(const char *what) {
@@ -51,7 +57,7 @@ static char *text(const char *format, const char *a, const char *b, const char *
     return result;
 }
 
-static void put(const char *path, const char *value) {
+static void put_file(const char *path, const char *value) {
     int file = open(path, O_WRONLY | O_CLOEXEC);
     if (file < 0 || write(file, value, strlen(value)) < 0) die(path);
     close(file);
@@ -75,14 +81,14 @@ static void set_limits(char **cgroups) {
     for (int i = 0; i < controller_count; i++) {
         const char *cgroup = cgroups[is_v2 ? 0 : i];
         if (!strcmp(controllers[i], "memory"))
-            put(text(is_v2 ? "%s/memory.max" : "%s/memory.limit_in_bytes", cgroup, 0, 0), "268435456");
-        if (!strcmp(controllers[i], "pids")) put(text("%s/pids.max", cgroup, 0, 0), "2048");
+            put_file(text(is_v2 ? "%s/memory.max" : "%s/memory.limit_in_bytes", cgroup, 0, 0), "268435456");
+        if (!strcmp(controllers[i], "pids")) put_file(text("%s/pids.max", cgroup, 0, 0), "2048");
     }
 }
 
 // A single thread that writes 0 to `tasks` moves itself without the lock that cgroup.procs takes.
 static void join_v1(char **cgroups) {
-    for (int i = 0; i < cgroup_count(); i++) put(text("%s/tasks", cgroups[i], 0, 0), "0");
+    for (int i = 0; i < cgroup_count(); i++) put_file(text("%s/tasks", cgroups[i], 0, 0), "0");
 }
 
 static void fill_dev(void) {
@@ -138,6 +144,81 @@ static void lo_up(void) {
     close(s);
 }
 
+// A netlink request: one or more messages, each of which is answered.
+static struct { char bytes[2048]; int length, last, count; } request;
+
+static void put(int type, const void *data, int length) {
+    struct rtattr *attribute = (void *)(request.bytes + request.length);
+    *attribute = (struct rtattr){RTA_LENGTH(length), type};
+    memcpy(RTA_DATA(attribute), data, length);
+    request.length += RTA_ALIGN(attribute->rta_len);
+    ((struct nlmsghdr *)(request.bytes + request.last))->nlmsg_len = request.length - request.last;
+}
+
+static void message(int type, int flags, const void *fixed, int length) {
+    struct nlmsghdr *header = (void *)(request.bytes + (request.last = request.length));
+    *header = (struct nlmsghdr){NLMSG_LENGTH(length), type, NLM_F_REQUEST | NLM_F_ACK | flags};
+    memcpy(NLMSG_DATA(header), fixed, length);
+    request.length += NLMSG_ALIGN(header->nlmsg_len);
+    request.count++;
+}
+
+static int nest(int type) {
+    int start = request.length;
+    put(type, "", 0);
+    return start;
+}
+
+static void end(int start) {
+    ((struct rtattr *)(request.bytes + start))->rta_len = request.length - start;
+}
+
+static void ask(int s) {
+    char answer[4096];
+    DO(send(s, request.bytes, request.length, 0));
+    while (request.count-- > 0) {
+        struct nlmsghdr *header = (void *)answer;
+        DO(recv(s, answer, sizeof answer, 0));
+        errno = -((struct nlmsgerr *)NLMSG_DATA(header))->error;
+        if (errno) die("netlink");
+    }
+    memset(&request, 0, sizeof request);
+}
+
+// The pair comes by one message, the other end and what it needs by a second lot.
+static void bridge_up(void) {
+    struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP}, none = {0};
+    char name[32];
+    unsigned index = bridge_index, self = 1;
+    // The pair of the run before may not have gone yet.
+    snprintf(name, sizeof name, "l%d", host_pid);
+    message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &up, sizeof up);
+    put(IFLA_IFNAME, name, strlen(name) + 1);
+    put(IFLA_MASTER, &index, 4);
+    int info = nest(IFLA_LINKINFO);
+    put(IFLA_INFO_KIND, "veth", 4);
+    int data = nest(IFLA_INFO_DATA), peer = nest(VETH_INFO_PEER);
+    memcpy(request.bytes + request.length, &none, sizeof none);
+    request.length += sizeof none;
+    put(IFLA_IFNAME, "eth0", 5);
+    put(IFLA_NET_NS_PID, &self, 4);
+    end(peer), end(data), end(info);
+    ask(host_netlink);
+
+    int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    unsigned eth0 = if_nametoindex("eth0"), address = inet_addr("10.88.200.2"), gateway = inet_addr("10.88.0.1");
+    struct ifaddrmsg of = {.ifa_family = AF_INET, .ifa_prefixlen = 16, .ifa_index = eth0};
+    struct rtmsg route = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT, .rtm_type = RTN_UNICAST};
+    message(RTM_NEWADDR, NLM_F_CREATE, &of, sizeof of);
+    put(IFA_LOCAL, &address, 4);
+    up.ifi_index = eth0;
+    message(RTM_NEWLINK, 0, &up, sizeof up);
+    message(RTM_NEWROUTE, NLM_F_CREATE, &route, sizeof route);
+    put(RTA_GATEWAY, &gateway, 4);
+    ask(s);
+    close(s);
+}
+
 static void drop_capabilities(void) {
     static const int kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_NET_BIND_SERVICE,
         CAP_SETFCAP, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_CHROOT};
@@ -175,6 +256,11 @@ static int container(const char *state, const char *rootfs, char **words) {
         args.flags |= CLONE_INTO_CGROUP;
         DO(args.cgroup = open(cgroups[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     }
+    if (bridge) {
+        host_pid = getpid();
+        DO(host_netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+        if (!(bridge_index = if_nametoindex(bridge))) die(bridge);
+    }
     pid_t pid = syscall(SYS_clone3, &args, sizeof args);
     DO(pid);
     if (pid == 0) {
@@ -183,6 +269,7 @@ static int container(const char *state, const char *rootfs, char **words) {
         mount_all(rootfs);
         DO(sethostname(name, strlen(name)));
         lo_up();
+        if (bridge) bridge_up();
         become(words);
     }
     if (pid_file) {
@@ -234,7 +321,8 @@ static int enter(const char *pid, char **words) {
 
 int main(int count, char **words) {
     char *names = strdup("memory"), *target = 0;
-    for (int option; (option = getopt(count, words, "+c:g:mkP:x:")) != -1;) switch (option) {
+    for (int option; (option = getopt(count, words, "+b:c:g:mkP:x:")) != -1;) switch (option) {
+        case 'b': bridge = optarg; break;
         case 'c': names = optarg; break;
         case 'g': parent = optarg; break;
         case 'm': masks = 1; break;
@@ -250,7 +338,7 @@ int main(int count, char **words) {
     umask(0);
     if (target && words[0]) return enter(target, words);
     if (count - optind < 3) {
-        fprintf(stderr, "usage: limit [-mk] [-c NAME,NAME] [-g PARENT] [-P FILE] STATE ROOTFS PROGRAM [WORD...]\n");
+        fprintf(stderr, "usage: limit [-mk] [-b BRIDGE] [-c NAME,NAME] [-g PARENT] [-P FILE] STATE ROOTFS PROGRAM [WORD...]\n");
         return 125;
     }
     return container(words[0], words[1], words + 2);

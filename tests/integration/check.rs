@@ -78,7 +78,7 @@ fn what_is_stored_is_counted_and_what_is_damaged_is_named() {
 fn a_pid_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let script = "echo 0 > /proc/sys/user/max_pid_namespaces || exit 77; \"$binary\" check; echo $?; \
-        \"$binary\" run --image busybox true; echo $?; \"$binary\" ps -q";
+        \"$binary\" run --net none --image busybox true; echo $?; \"$binary\" ps -q";
     let output = in_user_namespace(&rocker, script);
     if output.code == 77 || output.stderr.contains("unshare") {
         return crate::harness::skip("this kernel has no user namespaces, or none may be made");

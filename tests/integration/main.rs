@@ -30,3 +30,4 @@ mod restart;
 mod run;
 mod seed;
 mod terminal;
+mod volumes;

@@ -42,19 +42,19 @@ impl<'a> Scene<'a> {
     }
 
     /// Asks from the host itself.
-    fn from_host(&self, protocol: &str, host: &str, count: &str) -> String {
+    fn ask_on_host(&self, protocol: &str, host: &str, count: &str) -> String {
         let output =
             self.rocker.try_on_host(&[&self.program, "ask", protocol, host, "7777", count]);
         output.stdout + &output.stderr
     }
 
-    fn from_outside(&self, protocol: &str, host: &str, count: &str) -> String {
+    fn ask_outside(&self, protocol: &str, host: &str, count: &str) -> String {
         let output = self.outside.run(&[&self.program, "ask", protocol, host, "7777", count]);
         output.stdout + &output.stderr
     }
 
     /// Asks from another container, or from the server's own.
-    fn from_container(&self, name: &str, protocol: &str, host: &str, port: &str) -> String {
+    fn ask_inside(&self, name: &str, protocol: &str, host: &str, port: &str) -> String {
         let output = self.rocker.run(&["exec", name, "/carry", "ask", protocol, host, port, "1"]);
         output.stdout + &output.stderr
     }
@@ -67,20 +67,20 @@ fn carries_everything(mode: &str) {
     for protocol in ["tcp", "udp"] {
         for host in ["127.0.0.1", scene.outside.near, "::1", "2001:db8::1", "10.9.0.1", "fd00:9::1"]
         {
-            let said = scene.from_host(protocol, host, "1");
+            let said = scene.ask_on_host(protocol, host, "1");
             assert_eq!(said, one, "{mode}: {protocol} from the host to {host}");
         }
         for host in [scene.outside.near, "2001:db8::1"] {
-            let said = scene.from_outside(protocol, host, "1");
+            let said = scene.ask_outside(protocol, host, "1");
             assert_eq!(said, one, "{mode}: {protocol} from outside to {host}");
             for name in ["client", protocol] {
-                let said = scene.from_container(name, protocol, host, "7777");
+                let said = scene.ask_inside(name, protocol, host, "7777");
                 let said =
                     if name == "client" || said == one { said } else { format!("{name}: {said}") };
                 assert_eq!(said, one, "{mode}: {protocol} from {name} to {host}");
             }
         }
-        let said = scene.from_container("client", protocol, protocol, "7");
+        let said = scene.ask_inside("client", protocol, protocol, "7");
         assert_eq!(said, one, "{mode}: {protocol} by name");
         assert_eq!(
             rocker.ok(&["port", "-m", protocol]),
@@ -88,8 +88,8 @@ fn carries_everything(mode: &str) {
         );
     }
     for said in [
-        scene.from_outside("tcp", scene.outside.near, "1000"),
-        scene.from_host("tcp", "127.0.0.1", "1000"),
+        scene.ask_outside("tcp", scene.outside.near, "1000"),
+        scene.ask_on_host("tcp", "127.0.0.1", "1000"),
     ] {
         assert_eq!(said, "1000 answers\n", "{mode}: a thousand connections at once");
     }
@@ -97,7 +97,7 @@ fn carries_everything(mode: &str) {
     let open = || std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();
     assert!(wait_until(PATIENCE, || open() < 64), "{mode}: {} descriptors stay open", open());
     rocker.ok(&["rm", "-f", "tcp", "udp"]);
-    assert_ne!(scene.from_host("tcp", "127.0.0.1", "1"), one, "{mode}: after the end");
+    assert_ne!(scene.ask_on_host("tcp", "127.0.0.1", "1"), one, "{mode}: after the end");
     assert!(!rocker.on_host(&["ss", "-Hltun"]).contains(":7777"), "{mode}");
 }
 
@@ -118,16 +118,16 @@ fn a_port_of_one_address_is_published_there_only() {
         let scene = Scene::new(&rocker, mode);
         rocker.ok(&["rm", "-f", "tcp"]);
         scene.start("tcp", &["--publish-mode", mode, "-p", "127.0.0.1:7777:7"]);
-        assert_eq!(scene.from_host("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
-        assert_ne!(scene.from_host("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
-        assert_ne!(scene.from_outside("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
+        assert_eq!(scene.ask_on_host("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
+        assert_ne!(scene.ask_on_host("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
+        assert_ne!(scene.ask_outside("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
         // Two containers can have one port of two addresses.
         let mount = scene.mount();
         let place = format!("{}:7777:7", scene.outside.near);
         let args =
             ["run", "-d", "--name", "second", "-v", &mount, "--publish-mode", mode, "-p", &place];
         rocker.ok(&[&args[..], &["--image", "busybox", "/carry", "echo", "tcp", "7"]].concat());
-        let answers = || scene.from_outside("tcp", scene.outside.near, "1") == "1 answers\n";
+        let answers = || scene.ask_outside("tcp", scene.outside.near, "1") == "1 answers\n";
         assert!(wait_until(PATIENCE, answers), "{mode}");
         rocker.ok(&["rm", "-f", "tcp", "udp", "client", "second"]);
         rocker.ok(&["network", "rm", "app"]);

@@ -297,7 +297,8 @@ fn of_host(record: &Record) -> Part<'static> {
         .filter(|mount| mount.kind == MountKind::Bind)
         .map(|mount| {
             let mode = if mount.read_only { ":ro" } else { "" };
-            format!("{}:{}{mode}", mount.source, mount.target)
+            let source = if mount.volume.is_empty() { &mount.source } else { &mount.volume };
+            format!("{source}:{}{mode}", mount.target)
         })
         .collect();
     let tmpfs = record.mounts.iter().filter(|mount| mount.kind == MountKind::Tmpfs);
@@ -340,11 +341,13 @@ fn of_host(record: &Record) -> Part<'static> {
 
 fn of_mount(mount: &Mount) -> Value {
     let kind = match mount.kind {
+        MountKind::Bind if !mount.volume.is_empty() => "volume",
         MountKind::Bind => "bind",
         MountKind::Tmpfs => "tmpfs",
     };
     json::object(&mut [
         ("Type", Part::Text(kind)),
+        ("Name", Part::Text(&mount.volume)),
         ("Source", Part::Text(&mount.source)),
         ("Destination", Part::Text(&mount.target)),
         ("Mode", Part::Text(&mount.options)),

@@ -21,6 +21,7 @@ mod start;
 mod stop;
 mod tag;
 mod version;
+mod volume;
 mod wait;
 
 use super::command::Entry;
@@ -64,6 +65,10 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
         ],
     ),
     (
+        "Volumes",
+        &[&volume::CREATE, &volume::LIST, &volume::INSPECT, &volume::REMOVE, &volume::PRUNE],
+    ),
+    (
         "Other",
         &[
             &check::COMMAND,
@@ -78,7 +83,7 @@ pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
 ];
 
 /// The words that may stand before a command, as in `container ls`.
-pub const NOUNS: &[&str] = &["container", "image", "network"];
+pub const NOUNS: &[&str] = &["container", "image", "network", "volume"];
 
 /// Whether this is the first word of longer spellings.
 pub fn is_noun(word: &str) -> bool {

@@ -105,7 +105,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
         Some(format) => {
             // Only these fields are not in the state, and a second file for each takes time.
             let shown = options.format.as_deref().unwrap_or_default();
-            let parts = ["Label", "Mounts", "json", "{{.}}", "$"];
+            let parts = ["Label", "Volumes", "Mounts", "json", "{{.}}", "$"];
             let needed = parts.iter().any(|part| shown.contains(part));
             let row = |state: &State| {
                 let record = needed.then(|| record(&engine, state)).flatten();
@@ -200,11 +200,14 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
         .iter()
         .flat_map(|record| &record.mounts)
         .map(|mount| match mount.kind {
+            MountKind::Bind if !mount.volume.is_empty() => mount.volume.clone(),
             MountKind::Bind => mount.source.clone(),
             MountKind::Tmpfs => mount.target.clone(),
         })
         .collect();
     let created = state.created.saturating_mul(1_000_000_000);
+    let volumes = record.iter().flat_map(|record| &record.mounts);
+    let volumes = volumes.filter(|mount| !mount.volume.is_empty()).count();
     let ago = since(now, created, state.created_uptime) + " ago";
     let labels = record.map_or(String::new(), |record| list::labels_text(&record.labels));
     json::object(&mut [
@@ -214,7 +217,7 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
         ("ID", Part::Text(&state.id)),
         ("Image", Part::Text(&state.image_name)),
         ("Labels", Part::Text(&labels)),
-        ("LocalVolumes", Part::Text("0")),
+        ("LocalVolumes", Part::Text(&volumes.to_string())),
         ("Mounts", Part::Text(&mounts.join(","))),
         ("Names", Part::Text(&state.name)),
         ("Networks", Part::Text(&state.network)),

@@ -135,9 +135,14 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.entrypoint),
     },
     Flag {
-        spec: "-v, --volume HOST:CTR[:ro]",
-        about: "Show a file or directory of the host inside",
+        spec: "-v, --volume SOURCE:CTR[:ro]",
+        about: "Mount a file or directory of the host, or a volume by name",
         set: |o, value| value.set(&mut o.volumes),
+    },
+    Flag {
+        spec: "--mount OPTIONS",
+        about: "Mount by type=bind|volume|tmpfs,source=...,target=...,readonly",
+        set: |o, value| value.set(&mut o.mounts),
     },
     Flag {
         spec: "--tmpfs DIR[:OPTIONS]",

@@ -1,0 +1,258 @@
+//! Named volumes: directories that outlive containers, `ROOT/volumes/NAME/_data`.
+//!
+//! A volume is there when its `volume.json` is. The first container that mounts it while it is
+//! empty gives it what its image has at that place.
+
+use super::membership::is_set;
+use super::record::{Mount, MountKind, Record};
+use super::store::{Engine, LIMIT, is_name};
+use crate::error::{Context, Error, Result};
+use crate::image;
+use crate::namespace::mounts::tmpfs_options;
+use crate::sys::Errno;
+use crate::sys::fs::{self, Dir, Lock};
+use miniserde::{Deserialize, Serialize, json};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+const DEFINITION: &str = "volume.json";
+const DATA: &str = "_data";
+
+/// `volume.json`: what is known of a volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    /// Seconds since the epoch.
+    pub created: i64,
+    pub labels: BTreeMap<String, String>,
+}
+
+fn check_name(name: &str) -> Result<()> {
+    match is_name(name) {
+        true => Ok(()),
+        false => Err(Error::new(format!(
+            "volume name {name:?}: only letters, digits, '_', '.' and '-' are allowed"
+        ))
+        .hint("a path of the host begins with / or ./")),
+    }
+}
+
+fn directory(engine: &Engine) -> Result<Dir> {
+    engine.subdirectory("volumes")
+}
+
+/// The lock for every change, until it is dropped.
+fn lock(dir: &Dir) -> Result<Dir> {
+    let turn = dir.duplicate().context("open the volumes")?;
+    fs::lock(turn.as_fd(), Lock::Exclusive).context("lock the volumes")?;
+    Ok(turn)
+}
+
+fn read(dir: &Dir, name: &str) -> Result<Option<Volume>> {
+    let what = || format!("read volume {name}");
+    let bytes = match dir.read(format!("{name}/{DEFINITION}"), LIMIT) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        other => other.context(what())?,
+    };
+    let volume = std::str::from_utf8(&bytes).ok().and_then(|text| json::from_str(text).ok());
+    volume.map(Some).ok_or_else(|| Error::new(format!("{}: {DEFINITION} is damaged", what())))
+}
+
+/// Where the content of a volume is.
+pub fn path(engine: &Engine, name: &str) -> String {
+    engine.root_path.join("volumes").join(name).join(DATA).to_string_lossy().into_owned()
+}
+
+/// Makes a volume, or gives the one of this name.
+pub fn create(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) -> Result<Volume> {
+    check_name(name)?;
+    let dir = directory(engine)?;
+    let _turn = lock(&dir)?;
+    if let Some(volume) = read(&dir, name)? {
+        return Ok(volume);
+    }
+    let what = || format!("make volume {name}");
+    for (path, mode) in [(name.to_owned(), 0o700), (format!("{name}/{DATA}"), 0o755)] {
+        match dir.mkdir(&path, mode) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).context(what()),
+        }
+    }
+    let created = super::state::now() / 1_000_000_000;
+    let volume = Volume { name: name.to_owned(), created, labels: labels.clone() };
+    let own = dir.dir(name).context(what())?;
+    own.replace(DEFINITION, json::to_string(&volume).as_bytes(), true).context(what())?;
+    own.sync().and_then(|()| dir.sync()).context(what())?;
+    Ok(volume)
+}
+
+/// All volumes, by name.
+pub fn list(engine: &Engine) -> Result<Vec<Volume>> {
+    let dir = directory(engine)?;
+    let mut list = Vec::new();
+    for name in dir.names().context("list the volumes")? {
+        list.extend(match name.to_str() {
+            Some(name) => read(&dir, name)?,
+            None => None,
+        });
+    }
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
+}
+
+/// The volume of this name.
+pub fn find(engine: &Engine, name: &str) -> Result<Volume> {
+    let found = if is_name(name) { read(&directory(engine)?, name)? } else { None };
+    found.ok_or_else(|| {
+        Error::new(format!("No such volume: {}", name.escape_debug()))
+            .hint("rocker volume ls lists the volumes")
+    })
+}
+
+/// The containers that mount a volume, running or not, by name.
+pub fn users(engine: &Engine, name: &str) -> Result<Vec<String>> {
+    let mut users = Vec::new();
+    for id in engine.ids()? {
+        let Ok(Some(container)) = engine.open_id(&id) else { continue };
+        let Ok(record) = container.record() else { continue };
+        if record.mounts.iter().any(|mount| mount.volume == name) {
+            users.push(record.name);
+        }
+    }
+    users.sort();
+    Ok(users)
+}
+
+/// Removes a volume that no container mounts, with all that is in it.
+pub fn remove(engine: &Engine, name: &str) -> Result<()> {
+    find(engine, name)?;
+    let dir = directory(engine)?;
+    let _turn = lock(&dir)?;
+    let users = users(engine, name)?;
+    if !users.is_empty() {
+        let what = format!("volume {name} is in use by {}", users.join(", "));
+        return Err(Error::new(what).hint("rocker rm removes containers"));
+    }
+    // Without this it is not there any more; what is left is removed when the name is used again.
+    dir.unlink(format!("{name}/{DEFINITION}")).context(format_args!("remove volume {name}"))?;
+    image::remove_tree(&dir, OsStr::new(name))
+}
+
+/// Removes all volumes that no container mounts. Gives their names.
+pub fn prune(engine: &Engine) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for volume in list(engine)? {
+        if users(engine, &volume.name)?.is_empty() {
+            remove(engine, &volume.name)?;
+            removed.push(volume.name);
+        }
+    }
+    Ok(removed)
+}
+
+/// Makes the volumes that a new container names, and notes where they are.
+pub fn prepare(engine: &Engine, record: &mut Record) -> Result<()> {
+    for mount in record.mounts.iter_mut().filter(|mount| !mount.volume.is_empty()) {
+        create(engine, &mount.volume, &BTreeMap::new())?;
+        mount.source = path(engine, &mount.volume);
+    }
+    Ok(())
+}
+
+/// Copies what an image has at the place of a volume into it.
+pub fn fill(from: &Dir, into: &Dir) -> Result<()> {
+    image::copy_tree(from, into)
+}
+
+/// A mount of a named volume at an absolute place.
+pub fn mount(name: &str, target: String, read_only: bool) -> Result<Mount> {
+    check_name(name)?;
+    Ok(Mount {
+        kind: MountKind::Bind,
+        volume: name.to_owned(),
+        source: String::new(),
+        target,
+        read_only,
+        options: String::new(),
+    })
+}
+
+/// What `--mount` says, before the source of a bind is looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Spec {
+    pub kind: String,
+    pub source: String,
+    pub target: String,
+    pub read_only: bool,
+    /// Options of a tmpfs.
+    pub options: String,
+}
+
+/// Reads `type=bind|volume|tmpfs,source=…,target=…,readonly`.
+pub fn parse_mount(text: &str) -> Result<Spec> {
+    let refuse = |why: String| Err(Error::new(format!("mount {text}: {why}")));
+    let mut spec = Spec { kind: "volume".to_owned(), ..Spec::default() };
+    let mut options = Vec::new();
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        match key {
+            "type" => value.clone_into(&mut spec.kind),
+            "source" | "src" => value.clone_into(&mut spec.source),
+            "target" | "dst" | "destination" => value.clone_into(&mut spec.target),
+            "readonly" | "ro" => match is_set(value) {
+                Some(set) => spec.read_only = set,
+                None => return refuse(format!("{part}: neither true nor false")),
+            },
+            "tmpfs-size" => options.push(format!("size={value}")),
+            "tmpfs-mode" => options.push(format!("mode={value}")),
+            _ => return refuse(format!("option {key:?} is not known")),
+        }
+    }
+    spec.options = options.join(",");
+    let tmpfs = spec.kind == "tmpfs";
+    match &*spec.kind {
+        "bind" | "volume" | "tmpfs" if spec.target.is_empty() => refuse("has no target".to_owned()),
+        "bind" | "volume" if spec.source.is_empty() => refuse("has no source".to_owned()),
+        "bind" | "volume" if !spec.options.is_empty() => {
+            refuse("tmpfs-size and tmpfs-mode are for a tmpfs".to_owned())
+        }
+        "tmpfs" if !spec.source.is_empty() => refuse("a tmpfs has no source".to_owned()),
+        "bind" | "volume" | "tmpfs" => {
+            if tmpfs && spec.read_only {
+                spec.options.push_str(if spec.options.is_empty() { "ro" } else { ",ro" });
+            }
+            tmpfs_options(&spec.options).context(format_args!("mount {text}"))?;
+            Ok(spec)
+        }
+        kind => refuse(format!("type {kind:?} is none of bind, volume, tmpfs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_read_with_each_spelling_of_its_options() {
+        let spec = parse_mount("type=bind,src=/srv,dst=/data,readonly").unwrap();
+        assert_eq!((&*spec.kind, &*spec.source, &*spec.target), ("bind", "/srv", "/data"));
+        assert!(spec.read_only);
+        let spec = parse_mount("source=v,target=/d,ro=false").unwrap();
+        assert_eq!((&*spec.kind, spec.read_only), ("volume", false));
+        let spec = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700").unwrap();
+        assert_eq!(spec.options, "size=1m,mode=700");
+        for bad in [
+            "",
+            "type=nfs,target=/x",
+            "type=bind,target=/x",
+            "source=v",
+            "type=tmpfs,source=v,target=/x",
+            "source=v,target=/x,tmpfs-size=1m",
+            "source=v,target=/x,shiny",
+            "source=v,target=/x,ro=perhaps",
+        ] {
+            assert!(parse_mount(bad).is_err(), "{bad}");
+        }
+    }
+}
