@@ -2,6 +2,7 @@
 
 use crate::sys::{self, Errno};
 use std::fmt::{self, Display, Write};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
@@ -9,8 +10,14 @@ use std::sync::OnceLock;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failure, as it is shown to the user: `message: errno`, and perhaps a second line with a remedy.
+///
+/// What it holds lies elsewhere: hardly any result is a failure, but each is moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Failure>);
+
+/// What there is to say of a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
     /// What was being done, on what, and why it did not work; lower case, no full stop.
     pub message: String,
     /// The kernel's answer, where the kernel gave one.
@@ -30,28 +37,75 @@ pub const NOT_EXECUTABLE: u8 = 126;
 /// Exit code when the program was not found.
 pub const NOT_FOUND: u8 = 127;
 
+impl Deref for Error {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
 impl Error {
     /// An error that rocker itself found.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), errno: None, code: FAILURE, hint: None }
+        Self::of(message.into(), None)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of(message: String, errno: Option<Errno>) -> Self {
+        Self(Box::new(Failure { message, errno, code: FAILURE, hint: None }))
     }
 
     /// The same error with another exit code.
+    #[cold]
+    #[inline(never)]
     pub fn code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
+    /// The same error with another message.
+    #[cold]
+    #[inline(never)]
+    pub fn message(mut self, message: String) -> Self {
+        self.message = message;
+        self
+    }
+
     /// The same error with a remedy, shown on a line of its own.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        self.set_hint(hint.into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_hint(mut self, hint: String) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// The same error with what was being done before its message.
+    #[cold]
+    #[inline(never)]
+    fn during(mut self, what: &dyn Display) -> Self {
+        self.message = match self.message.is_empty() {
+            true => what.to_string(),
+            false => format!("{what}: {}", self.message),
+        };
         self
     }
 }
 
 impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
-        Self { message: String::new(), errno: Some(errno), code: FAILURE, hint: None }
+        Self::of(String::new(), Some(errno))
     }
 }
 
@@ -78,19 +132,19 @@ pub trait Context<T> {
 
 impl<T> Context<T> for std::result::Result<T, Errno> {
     fn context(self, what: impl Display) -> Result<T> {
-        self.map_err(|errno| Error { message: what.to_string(), ..Error::from(errno) })
+        match self {
+            Ok(value) => Ok(value),
+            Err(errno) => Err(Error::from(errno).during(&what)),
+        }
     }
 }
 
 impl<T> Context<T> for Result<T> {
     fn context(self, what: impl Display) -> Result<T> {
-        self.map_err(|error| {
-            let message = match error.message.is_empty() {
-                true => what.to_string(),
-                false => format!("{what}: {}", error.message),
-            };
-            Error { message, ..error }
-        })
+        match self {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.during(&what)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub fn boot(engine: &Engine, failed: &mut dyn FnMut(Error)) -> Result<Vec<String
             Ok(_) => started.push(record.name),
             Err(error) => {
                 let message = format!("start {}: {}", record.name, error.message);
-                failed(Error { message, ..error });
+                failed(error.message(message));
             }
         }
     }

@@ -173,7 +173,7 @@ fn leave(engine: Option<&Engine>, end: End) -> ! {
     file::sync_all();
     loop {
         if let Err(errno) = process::end_machine(end) {
-            report(&Error { message: "end the machine".into(), ..Error::from(errno) });
+            report(&Error::from(errno).message("end the machine".into()));
         }
         std::thread::sleep(Duration::from_secs(1));
     }

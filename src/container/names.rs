@@ -129,7 +129,7 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
     let id = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
     let mut ids: Vec<String> = Vec::new();
     for (_, members) in all.iter().filter(|(network, _)| networks.contains(&&*network.name)) {
-        ids.extend(members.values().map(|text| id(text)));
+        ids.extend(members.iter().map(|(_, text)| id(text)));
     }
     ids.sort();
     ids.dedup();
@@ -139,7 +139,7 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
         let Ok(record) = container.record() else { continue };
         let (mut own, mut others, mut gateway) = (Vec::new(), Vec::new(), None);
         for (network, members) in &all {
-            if !members.values().any(|text| id(text) == *member) {
+            if !members.iter().any(|(_, text)| id(text) == *member) {
                 continue;
             }
             gateway = gateway.or(network.ranges.first().map(|range| range.gateway.as_str()));

@@ -49,7 +49,7 @@ pub fn network(engine: &Engine, name: &str) -> Result<(Network, Vec<(State, Endp
 fn users(engine: &Engine, network: &Network) -> Result<Vec<String>> {
     let leases = wiring::store(engine)?.leases(&network.name)?;
     let mut users = Vec::new();
-    for text in ipam::members(&leases)?.into_values() {
+    for (_, text) in ipam::members(&leases)? {
         let mut words = text.split(' ');
         let id = words.next().unwrap_or_default();
         let name = words.next().unwrap_or(id).to_owned();

@@ -5,7 +5,6 @@ use super::address::{Address, Subnet};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Lock};
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 /// So many addresses are tried before the leases are listed.
@@ -97,7 +96,7 @@ pub fn take(
     let taken = members(leases)?;
     let mut next = first;
     let mut holes = 0;
-    for address in taken.keys().copied().chain([last.plus(1)]) {
+    for address in taken.iter().map(|(address, _)| *address).chain([last.plus(1)]) {
         while next < address && next <= last && holes < TRIES {
             if next != gateway {
                 holes += 1;
@@ -109,7 +108,7 @@ pub fn take(
         }
         next = next.max(address.plus(1));
     }
-    for (address, text) in taken.iter().filter(|(address, _)| subnet.contains(**address)) {
+    for (address, text) in taken.iter().filter(|(address, _)| subnet.contains(*address)) {
         if !(owner.lives)(id(text)) && try_take(leases, *address, owner)? {
             return Ok(*address);
         }
@@ -126,15 +125,16 @@ pub fn give_back(leases: &Dir, address: &str, owner: &str) -> Result<()> {
     Ok(())
 }
 
-/// All leases of a network: the address, and the text of its owner.
-pub fn members(leases: &Dir) -> Result<BTreeMap<Address, String>> {
-    let mut members = BTreeMap::new();
+/// All leases of a network, by address, with the texts of their owners.
+pub fn members(leases: &Dir) -> Result<Vec<(Address, String)>> {
+    let mut members = Vec::new();
     for name in leases.names().context("list the leases")? {
         let Some(name) = name.to_str() else { continue };
         if let (Ok(address), Some(text)) = (Address::parse(name), read(leases, name)) {
-            members.insert(address, text);
+            members.push((address, text));
         }
     }
+    members.sort_unstable();
     Ok(members)
 }
 

@@ -25,7 +25,7 @@ fn explain<T>(answer: Answer<T>, what: impl Display) -> Result<T, Error> {
             true => what.to_string(),
             false => format!("{what}: {text}"),
         };
-        Error { message, ..Error::from(errno) }
+        Error::from(errno).message(message)
     })
 }
 

@@ -5,7 +5,7 @@
 
 use super::address::Address;
 use super::explain;
-use super::nft::{self, Batch, Chain, Element, R0, Set, Step};
+use super::nft::{self, Batch, Chain, Element, Set, Step};
 use super::store::Network;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Dir;
@@ -193,7 +193,7 @@ fn put(batch: &mut Batch, mappings: &[&Mapping], add: bool) {
     }
 }
 
-/// The whole table of a family.
+/// The whole table of a family. Hooks are `NF_INET_*`, priorities those of nft(8)'s names.
 fn table(v6: bool, guard: bool) -> Batch {
     let (address, length) = if v6 { (nft::ADDRESS_V6, 16) } else { (nft::ADDRESS_V4, 4) };
     let service = nft::PROTOCOL << 6 | nft::SERVICE;
@@ -208,98 +208,160 @@ fn table(v6: bool, guard: bool) -> Batch {
     batch.new_set(&Set { data: to, ..set("ports", (service, 8)) });
     let at = (address << 12 | service, length + 8);
     batch.new_set(&Set { data: to, ..set("ports_at", at) });
-    put_translation(&mut batch, v6, length);
-    put_borders(&mut batch, guard);
+    let own = if v6 { Family::V6 } else { Family::V4 };
+    let applies =
+        |family| family == Family::Both || family == own || family == Family::Guarded && guard;
+    for (_, chain) in CHAINS.iter().filter(|(family, _)| applies(*family)) {
+        batch.new_chain(chain);
+    }
+    for (chain, _, steps) in RULES.iter().filter(|(_, family, _)| applies(*family)) {
+        batch.new_rule(chain, steps);
+    }
     batch
 }
 
-/// Published ports, and the address that members show outside.
-fn put_translation(batch: &mut Batch, v6: bool, length: u32) {
-    let (source, destination) = if v6 { (8, 24) } else { (12, 16) };
-    let (protocol, output) = (libc::NFT_META_L4PROTO, libc::NFT_META_OIFNAME);
-    // Registers behind the address: one, or four.
-    let next = R0 + length / 4;
-    for (name, hook) in
-        [("prerouting", libc::NF_INET_PRE_ROUTING), ("output", libc::NF_INET_LOCAL_OUT)]
-    {
-        batch.new_chain(&Chain { name, kind: "nat", hook, priority: libc::NF_IP_PRI_NAT_DST });
-        // Only what is meant for this host: RTN_LOCAL.
-        let local: [u8; 4] = u32::from(libc::RTN_LOCAL).to_ne_bytes();
-        let mut is_local = vec![Step::Destination(R0), Step::Is(R0, &local)];
-        if v6 {
-            // No other host answers to ::1: that is left to the socket.
-            is_local.push(Step::Payload(1, destination, length, R0));
-            is_local.push(Step::IsNot(R0, &LOOPBACK_V6));
-        }
-        let at = [
-            Step::Payload(1, destination, length, R0),
-            Step::Meta(protocol, next),
-            Step::Payload(2, 2, 2, next + 1),
-            Step::Lookup("ports_at", R0),
-            Step::Translate(R0, next),
-        ];
-        batch.new_rule(name, &[&is_local[..], &at].concat());
-        let any = [
-            Step::Meta(protocol, R0),
-            Step::Payload(2, 2, 2, R0 + 1),
-            Step::Lookup("ports", R0),
-            Step::Translate(R0, next),
-        ];
-        batch.new_rule(name, &[&is_local[..], &any].concat());
-    }
-    let (name, hook) = ("postrouting", libc::NF_INET_POST_ROUTING);
-    batch.new_chain(&Chain { name, kind: "nat", hook, priority: libc::NF_IP_PRI_NAT_SRC });
-    let from_member = [Step::Payload(1, source, length, R0), Step::In("inner", R0)];
-    let to_bridge = [Step::Meta(output, R0), Step::In("bridges", R0)];
-    let own = interface("lo");
-    let outside = [
-        Step::Meta(output, R0),
-        Step::NotIn("bridges", R0),
-        // The bridge's own address is the host's to talk to itself.
-        Step::IsNot(R0, &own),
-        Step::Masquerade,
-    ];
-    batch.new_rule(name, &[&from_member[..], &outside].concat());
-    // From a member to a published port: the answer must come back this way.
-    let translated = [
-        Step::Connection(libc::NFT_CT_STATUS, R0),
-        Step::Mask(R0, TRANSLATED),
-        Step::IsNot(R0, &[0; 4]),
-    ];
-    let masquerade = [Step::Masquerade];
-    batch.new_rule(name, &[&to_bridge[..], &translated, &from_member, &masquerade].concat());
-    if !v6 {
-        // From the host's own 127.0.0.1, which means another host to the member.
-        let loopback = [Step::Payload(1, source, 1, R0), Step::Is(R0, &[127]), Step::Masquerade];
-        batch.new_rule(name, &[&to_bridge[..], &loopback].concat());
-        // A bridge routes 127.0.0.0/8 for that; members must not get at the host's loopback by it.
-        let name = "loopback";
-        let (hook, priority) = (libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_RAW);
-        batch.new_chain(&Chain { name, kind: "filter", hook, priority });
-        let from_bridge = [Step::Meta(libc::NFT_META_IIFNAME, R0), Step::In("bridges", R0)];
-        let loopback = [Step::Payload(1, destination, 1, R0), Step::Is(R0, &[127]), Step::Drop];
-        batch.new_rule(name, &[&from_bridge[..], &loopback].concat());
-    }
+/// A rule: the chain, whether it is for one family only, and what it is made of.
+type Rule = (&'static str, Family, &'static [Step]);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Both,
+    V4,
+    V6,
+    /// Both, where the host forwarded nothing before.
+    Guarded,
 }
 
-/// What is forwarded: answers, published ports, what stays in a network, what leaves one that is
-/// not internal. Nothing else gets into a network.
-fn put_borders(batch: &mut Batch, guard: bool) {
-    let (name, hook) = ("forward", libc::NF_INET_FORWARD);
-    let (input, output) = (libc::NFT_META_IIFNAME, libc::NFT_META_OIFNAME);
-    batch.new_chain(&Chain { name, kind: "filter", hook, priority: libc::NF_IP_PRI_FILTER });
-    for (key, bits) in [(libc::NFT_CT_STATE, KNOWN), (libc::NFT_CT_STATUS, TRANSLATED)] {
-        let has = [Step::Connection(key, R0), Step::Mask(R0, bits), Step::IsNot(R0, &[0; 4])];
-        batch.new_rule(name, &[&has[..], &[Step::Accept]].concat());
-    }
-    let same = [Step::Meta(input, R0), Step::Meta(output, R0 + 4), Step::In("same", R0)];
-    batch.new_rule(name, &[&same[..], &[Step::Accept]].concat());
-    batch.new_rule(name, &[Step::Meta(input, R0), Step::In("internal", R0), Step::Drop]);
-    batch.new_rule(name, &[Step::Meta(output, R0), Step::In("bridges", R0), Step::Drop]);
-    if guard {
-        batch.new_rule(name, &[Step::Meta(input, R0), Step::NotIn("bridges", R0), Step::Drop]);
-    }
-}
+const INPUT: i32 = libc::NFT_META_IIFNAME;
+const OUTPUT: i32 = libc::NFT_META_OIFNAME;
+const ZERO: &[u8] = &[0; 4];
+/// What is meant for this host.
+const LOCAL: &[u8] = &(libc::RTN_LOCAL as u32).to_ne_bytes();
+/// The host's loopback as an interface's name.
+const LO: &[u8] = b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+const CHAINS: &[(Family, Chain)] = &[
+    (Family::Both, Chain { name: "prerouting", kind: "nat", hook: 0, priority: -100 }),
+    (Family::Both, Chain { name: "output", kind: "nat", hook: 3, priority: -100 }),
+    (Family::Both, Chain { name: "postrouting", kind: "nat", hook: 4, priority: 100 }),
+    (Family::V4, Chain { name: "loopback", kind: "filter", hook: 0, priority: -300 }),
+    (Family::Both, Chain { name: "forward", kind: "filter", hook: 2, priority: 0 }),
+];
+
+const TO_ANY: &[Step] = &[
+    Step::Kind,
+    Step::Is(LOCAL),
+    Step::Protocol { behind_address: false },
+    Step::Service { behind_address: false },
+    Step::Lookup("ports"),
+    Step::Translate,
+];
+const TO_ONE: &[Step] = &[
+    Step::Kind,
+    Step::Is(LOCAL),
+    Step::Destination,
+    Step::Protocol { behind_address: true },
+    Step::Service { behind_address: true },
+    Step::Lookup("ports_at"),
+    Step::Translate,
+];
+/// No other host answers to ::1: that is left to the socket.
+const TO_ANY_V6: &[Step] = &[
+    Step::Destination,
+    Step::IsNot(&LOOPBACK_V6),
+    Step::Kind,
+    Step::Is(LOCAL),
+    Step::Protocol { behind_address: false },
+    Step::Service { behind_address: false },
+    Step::Lookup("ports"),
+    Step::Translate,
+];
+
+/// Published ports; the address that members show outside; what is forwarded: answers, published
+/// ports, what stays in a network, what leaves one that is not internal. Nothing else gets into one.
+const RULES: &[Rule] = &[
+    ("prerouting", Family::Both, TO_ONE),
+    ("prerouting", Family::V4, TO_ANY),
+    ("prerouting", Family::V6, TO_ANY_V6),
+    ("output", Family::Both, TO_ONE),
+    ("output", Family::V4, TO_ANY),
+    ("output", Family::V6, TO_ANY_V6),
+    (
+        "postrouting",
+        Family::Both,
+        &[
+            Step::Source,
+            Step::In("inner"),
+            Step::Meta(OUTPUT, 0),
+            Step::NotIn("bridges"),
+            // The bridge's own address is the host's to talk to itself.
+            Step::IsNot(LO),
+            Step::Masquerade,
+        ],
+    ),
+    (
+        // From a member to a published port: the answer must come back this way.
+        "postrouting",
+        Family::Both,
+        &[
+            Step::Meta(OUTPUT, 0),
+            Step::In("bridges"),
+            Step::Connection(libc::NFT_CT_STATUS),
+            Step::Mask(TRANSLATED),
+            Step::IsNot(ZERO),
+            Step::Source,
+            Step::In("inner"),
+            Step::Masquerade,
+        ],
+    ),
+    (
+        // From the host's own 127.0.0.1, which means another host to the member.
+        "postrouting",
+        Family::V4,
+        &[
+            Step::Meta(OUTPUT, 0),
+            Step::In("bridges"),
+            Step::FirstByte(0),
+            Step::Is(&[127]),
+            Step::Masquerade,
+        ],
+    ),
+    (
+        // Bridges route 127.0.0.0/8 for that; members must not get at the host's loopback by it.
+        "loopback",
+        Family::V4,
+        &[
+            Step::Meta(INPUT, 0),
+            Step::In("bridges"),
+            Step::FirstByte(4),
+            Step::Is(&[127]),
+            Step::Drop,
+        ],
+    ),
+    (
+        "forward",
+        Family::Both,
+        &[Step::Connection(libc::NFT_CT_STATE), Step::Mask(KNOWN), Step::IsNot(ZERO), Step::Accept],
+    ),
+    (
+        "forward",
+        Family::Both,
+        &[
+            Step::Connection(libc::NFT_CT_STATUS),
+            Step::Mask(TRANSLATED),
+            Step::IsNot(ZERO),
+            Step::Accept,
+        ],
+    ),
+    (
+        "forward",
+        Family::Both,
+        &[Step::Meta(INPUT, 0), Step::Meta(OUTPUT, 4), Step::In("same"), Step::Accept],
+    ),
+    ("forward", Family::Both, &[Step::Meta(INPUT, 0), Step::In("internal"), Step::Drop]),
+    ("forward", Family::Both, &[Step::Meta(OUTPUT, 0), Step::In("bridges"), Step::Drop]),
+    ("forward", Family::Guarded, &[Step::Meta(INPUT, 0), Step::NotIn("bridges"), Step::Drop]),
+];
 
 /// The directory and the name of the switch that has the host forward packets.
 fn switch(v6: bool) -> Result<(Dir, &'static str)> {

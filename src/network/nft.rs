@@ -59,7 +59,7 @@ pub const INTERFACE: u32 = 41;
 const NAMES: [u8; 6] = [0, 4, 1, 0, 0, 0];
 
 /// The first of sixteen registers of four bytes, `NFT_REG32_00`.
-pub const R0: u32 = 8;
+const R0: u32 = 8;
 
 /// A set: what its keys are and, in a map, what they lead to.
 pub struct Set {
@@ -79,30 +79,41 @@ pub struct Chain {
     pub priority: i32,
 }
 
-/// A step of a rule; what does not hold ends the rule.
+/// A step of a rule; what does not hold ends the rule. Keys are put together from register 0 on.
 #[derive(Debug, Clone, Copy)]
-pub enum Step<'a> {
-    /// Loads what is known of the packet, `NFT_META_*`.
+pub enum Step {
+    /// Loads what is known of the packet, `NFT_META_*`, into a register.
     Meta(i32, u32),
-    /// Loads bytes of a header: 1 the network's, 2 the transport's; offset, length, register.
-    Payload(u32, u32, u32, u32),
+    /// Loads the source or the destination address into register 0 and, for IPv6, the next three.
+    Source,
+    Destination,
+    /// Loads the protocol: into register 0, or behind an address.
+    Protocol {
+        behind_address: bool,
+    },
+    /// Loads the port of the destination behind the protocol.
+    Service {
+        behind_address: bool,
+    },
+    /// Loads the first byte of an address: 0 of the source, 4 behind it of the destination.
+    FirstByte(u32),
     /// Loads what is known of the connection, `NFT_CT_*`.
-    Connection(i32, u32),
+    Connection(i32),
     /// Loads the kind of the destination address.
-    Destination(u32),
-    /// Keeps only these bits of a register.
-    Mask(u32, u32),
-    /// Holds where the register has these bytes.
-    Is(u32, &'a [u8]),
-    /// Holds where it does not have them.
-    IsNot(u32, &'a [u8]),
-    /// Holds where the key that starts at the register is in the set.
-    In(&'static str, u32),
-    NotIn(&'static str, u32),
+    Kind,
+    /// Keeps only these bits of register 0.
+    Mask(u32),
+    /// Holds where register 0 begins with these bytes.
+    Is(&'static [u8]),
+    /// Holds where it does not.
+    IsNot(&'static [u8]),
+    /// Holds where the key is in the set.
+    In(&'static str),
+    NotIn(&'static str),
     /// Replaces the key by what the map has for it.
-    Lookup(&'static str, u32),
-    /// Sends it to the address in the first register and the port in the second.
-    Translate(u32, u32),
+    Lookup(&'static str),
+    /// Sends it to the address in register 0 and the port behind it.
+    Translate,
     Masquerade,
     Accept,
     Drop,
@@ -177,13 +188,14 @@ impl Batch {
     }
 
     /// Adds a rule at the end of a chain.
-    pub fn new_rule(&mut self, chain: &str, steps: &[Step<'_>]) {
+    pub fn new_rule(&mut self, chain: &str, steps: &[Step]) {
+        let v6 = self.family == libc::NFPROTO_IPV6 as u8;
         let messages = self.start(libc::NFT_MSG_NEWRULE, CREATE | APPEND);
         messages.put_text(RULE_TABLE, TABLE).put_text(RULE_CHAIN, chain);
         let all = messages.nest(RULE_EXPRESSIONS, b"");
         for step in steps {
             let one = messages.nest(LIST_ELEM, b"");
-            put_step(messages, *step);
+            put_step(messages, v6, *step);
             messages.end(one);
         }
         messages.end(all);
@@ -243,44 +255,54 @@ fn put_numbers(messages: &mut Messages, name: &str, numbers: &[u32]) {
     messages.end(data);
 }
 
-fn put_step(messages: &mut Messages, step: Step<'_>) {
+fn put_step(messages: &mut Messages, v6: bool, step: Step) {
+    let (length, next) = if v6 { (16, R0 + 4) } else { (4, R0 + 1) };
+    // Where the source is in the header of the network; the destination is behind it.
+    let source = if v6 { 8 } else { 12 };
     match step {
-        Step::Meta(key, register) => put_numbers(messages, "meta", &[register, key as u32]),
-        Step::Payload(base, offset, length, register) => {
-            put_numbers(messages, "payload", &[register, base, offset, length]);
+        Step::Meta(key, register) => put_numbers(messages, "meta", &[R0 + register, key as u32]),
+        Step::Source => put_numbers(messages, "payload", &[R0, 1, source, length]),
+        Step::Destination => put_numbers(messages, "payload", &[R0, 1, source + length, length]),
+        Step::FirstByte(behind) => put_numbers(messages, "payload", &[R0, 1, source + behind, 1]),
+        Step::Service { behind_address } => {
+            let first = if behind_address { next } else { R0 };
+            put_numbers(messages, "payload", &[first + 1, 2, 2, 2]);
         }
-        Step::Connection(key, register) => put_numbers(messages, "ct", &[register, key as u32]),
+        Step::Protocol { behind_address } => {
+            let first = if behind_address { next } else { R0 };
+            put_numbers(messages, "meta", &[first, libc::NFT_META_L4PROTO as u32]);
+        }
+        Step::Connection(key) => put_numbers(messages, "ct", &[R0, key as u32]),
         // NFT_FIB_RESULT_ADDRTYPE of NFTA_FIB_F_DADDR.
-        Step::Destination(register) => put_numbers(messages, "fib", &[register, 3, 2]),
+        Step::Kind => put_numbers(messages, "fib", &[R0, 3, 2]),
         Step::Masquerade => put_numbers(messages, "masq", &[]),
-        Step::Mask(register, mask) => {
+        Step::Mask(mask) => {
             messages.put_text(EXPR_NAME, "bitwise");
             let data = messages.nest(EXPR_DATA, b"");
-            messages.put_be32(1, register).put_be32(2, register).put_be32(3, 4);
+            messages.put_be32(1, R0).put_be32(2, R0).put_be32(3, 4);
             put_data(messages, 4, &mask.to_ne_bytes());
             put_data(messages, 5, &[0; 4]);
             messages.end(data);
         }
-        Step::Is(register, bytes) => put_compare(messages, register, 0, bytes),
-        Step::IsNot(register, bytes) => put_compare(messages, register, 1, bytes),
-        Step::In(set, register) => put_lookup(messages, set, &[(2, register)]),
-        Step::NotIn(set, register) => put_lookup(messages, set, &[(2, register), (5, 1)]),
-        Step::Lookup(set, register) => put_lookup(messages, set, &[(2, register), (3, register)]),
-        Step::Translate(address, port) => {
-            // NFT_NAT_DNAT; the family is the one of the address, by the distance of the registers.
-            let family = if port - address > 1 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
-            let numbers = [1, family as u32, address, address, port, port];
-            put_numbers(messages, "nat", &numbers);
+        Step::Is(bytes) => put_compare(messages, 0, bytes),
+        Step::IsNot(bytes) => put_compare(messages, 1, bytes),
+        Step::In(set) => put_lookup(messages, set, &[(2, R0)]),
+        Step::NotIn(set) => put_lookup(messages, set, &[(2, R0), (5, 1)]),
+        Step::Lookup(set) => put_lookup(messages, set, &[(2, R0), (3, R0)]),
+        Step::Translate => {
+            // NFT_NAT_DNAT.
+            let family = if v6 { libc::NFPROTO_IPV6 } else { libc::NFPROTO_IPV4 };
+            put_numbers(messages, "nat", &[1, family as u32, R0, R0, next, next]);
         }
         Step::Accept => put_verdict(messages, libc::NF_ACCEPT),
         Step::Drop => put_verdict(messages, libc::NF_DROP),
     }
 }
 
-fn put_compare(messages: &mut Messages, register: u32, operation: u32, bytes: &[u8]) {
+fn put_compare(messages: &mut Messages, operation: u32, bytes: &[u8]) {
     messages.put_text(EXPR_NAME, "cmp");
     let data = messages.nest(EXPR_DATA, b"");
-    messages.put_be32(1, register).put_be32(2, operation);
+    messages.put_be32(1, R0).put_be32(2, operation);
     put_data(messages, 3, bytes);
     messages.end(data);
 }

@@ -5,7 +5,6 @@
 
 use crate::sys::inet::{self, Peer, Watch};
 use crate::sys::{Errno, Result, io};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -41,8 +40,8 @@ pub struct Proxy {
     pipes: Vec<(OwnedFd, OwnedFd)>,
     /// Datagrams pass through here; made when the first arrives.
     buffer: Vec<u8>,
-    /// By published port, address of the host, sender.
-    sessions: BTreeMap<(usize, u128, u128, u16), usize>,
+    /// The entries that are sessions.
+    sessions: Vec<usize>,
 }
 
 /// What is watched under one number; the lowest bit of it tells the side of a connection.
@@ -96,7 +95,7 @@ impl Proxy {
             free: Vec::new(),
             pipes: Vec::new(),
             buffer: Vec::new(),
-            sessions: BTreeMap::new(),
+            sessions: Vec::new(),
         })
     }
 
@@ -203,8 +202,11 @@ impl Proxy {
 
     /// The session of a sender; a new one where it has none.
     fn session(&mut self, port: usize, peer: Peer, to: Peer, local: Option<u128>) -> Option<usize> {
-        let key = (port, local.unwrap_or(0), peer.number, peer.port);
-        if let Some(session) = self.sessions.get(&key) {
+        let is_it = |index: &&usize| {
+            matches!(&self.entries[**index], Entry::Session(one)
+                if one.port == port && one.peer == peer && one.local == local)
+        };
+        if let Some(session) = self.sessions.iter().find(is_it) {
             return Some(*session);
         }
         self.forget_idle();
@@ -216,7 +218,7 @@ impl Proxy {
         }
         let used = Instant::now();
         self.entries[place] = Entry::Session(Session { socket, port, peer, local, used });
-        self.sessions.insert(key, place);
+        self.sessions.push(place);
         Some(place)
     }
 
@@ -227,18 +229,13 @@ impl Proxy {
             Entry::Session(session) => session.used,
             _ => now,
         };
-        let mut gone: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, index)| now.duration_since(used(**index)) > IDLE)
-            .map(|(key, index)| (*key, *index))
-            .collect();
+        let mut gone: Vec<usize> = self.sessions.clone();
+        gone.retain(|index| now.duration_since(used(*index)) > IDLE);
         if gone.is_empty() && self.sessions.len() >= SESSIONS {
-            let eldest = self.sessions.iter().min_by_key(|(_, index)| used(**index));
-            gone.extend(eldest.map(|(key, index)| (*key, *index)));
+            gone.extend(self.sessions.iter().copied().min_by_key(|index| used(*index)));
         }
-        for (key, index) in gone {
-            self.sessions.remove(&key);
+        self.sessions.retain(|index| !gone.contains(index));
+        for index in gone {
             self.drop_entry(index);
         }
     }

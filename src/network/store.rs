@@ -228,7 +228,7 @@ impl Store {
             Err(errno) => return Err(errno).context(what()),
         }
         if let Ok(leases) = dir.dir(LEASES) {
-            for address in ipam::members(&leases)?.keys() {
+            for (address, _) in ipam::members(&leases)? {
                 leases.unlink(address.to_string()).context(what())?;
             }
             dir.rmdir(LEASES).context(what())?;

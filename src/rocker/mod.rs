@@ -145,7 +145,7 @@ fn call(entry: &'static dyn Entry, called: &str, globals: &Globals, words: &[Str
         Ok(Parsed::Help) => return end(help::show(entry).map(|()| 0), FAILURE),
         Err(Refusal { error, usage }) => {
             let about = if called.is_empty() { String::new() } else { format!("{called}: ") };
-            report(&Error { message: about + &error.message, ..error.clone() });
+            report(&error.clone().message(about + &error.message));
             if usage {
                 let name = if called.is_empty() { "rocker" } else { facts.name };
                 let name = if name == "rocker" { name.into() } else { format!("rocker {name}") };

@@ -107,7 +107,9 @@ fn set(
     call.set(index, Value(value)).map_err(|error| {
         let names: Vec<_> = names(spec).collect();
         let message = format!("invalid value '{shown}' for {}: {error}", names.join(", "));
-        Refusal { error: Error { message, errno: None, code: ENGINE, ..error }, usage: false }
+        let mut error = error.message(message).code(ENGINE);
+        error.errno = None;
+        Refusal { error, usage: false }
     })
 }
 
@@ -262,7 +264,7 @@ mod tests {
         for line in [&["-name", "x", "i"][..], &["-tty", "i"], &["-env=K=V", "i"]] {
             let error = read(&PROGRAM, line).err().unwrap();
             let name = line[0].split('=').next().unwrap_or_default();
-            assert_eq!((error.code, error.hint), (ENGINE, Some(format!("write -{name}"))));
+            assert_eq!((error.code, error.hint.clone()), (ENGINE, Some(format!("write -{name}"))));
         }
     }
 

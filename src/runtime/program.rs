@@ -212,19 +212,16 @@ fn try_paths(prepared: &Prepared) -> Error {
     match (refused, &prepared.paths[..]) {
         (Some(path), _) => failure(path, Errno::EACCES),
         (None, [path]) if name.contains('/') => {
-            let error = Error {
-                message: path.to_string_lossy().into_owned(),
-                ..Error::from(Errno::ENOENT)
-            };
-            error.code(NOT_FOUND)
+            let message = path.to_string_lossy().into_owned();
+            Error::from(Errno::ENOENT).message(message).code(NOT_FOUND)
         }
         _ => Error::new(format!("{name}: executable file not found in $PATH")).code(NOT_FOUND),
     }
 }
 
 fn failure(path: &CString, errno: Errno) -> Error {
-    let error = Error { message: path.to_string_lossy().into_owned(), ..Error::from(errno) };
-    let error = error.code(NOT_EXECUTABLE);
+    let message = path.to_string_lossy().into_owned();
+    let error = Error::from(errno).message(message).code(NOT_EXECUTABLE);
     match errno {
         Errno::ENOEXEC => match foreign_machine(path) {
             Some(machine) => {

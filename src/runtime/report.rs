@@ -78,7 +78,10 @@ pub fn decode_error(bytes: &[u8]) -> Error {
     let mut parts = text.splitn(2, |byte| *byte == 0).map(String::from_utf8_lossy);
     let message = parts.next().unwrap_or_default().into_owned();
     let hint = parts.next().filter(|hint| !hint.is_empty()).map(|hint| hint.into_owned());
-    Error { message, errno: (errno != 0).then(|| Errno::new(errno)), code, hint }
+    let mut error = Error::new(message).code(code);
+    error.errno = (errno != 0).then(|| Errno::new(errno));
+    error.hint = hint;
+    error
 }
 
 /// Lets the child go on.
@@ -99,12 +102,8 @@ mod tests {
     #[test]
     fn an_error_arrives_as_it_was_sent() {
         let (near, far) = io::socket_pair().unwrap();
-        let error = Error {
-            message: "mount proc on /proc".to_owned(),
-            errno: Some(Errno::EPERM),
-            code: 125,
-            hint: Some("be root".to_owned()),
-        };
+        let error = Error::from(Errno::EPERM).message("mount proc on /proc".to_owned());
+        let error = error.code(125).hint("be root");
         send_error(far.as_fd(), &error, false);
         drop(far);
         assert!(matches!(receive(near.as_fd()), Ok(Message::Failed(got)) if got == error));

@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(error.message, "--format: no field .State.Staus");
         assert_eq!((error.code, error.hint.as_deref()), (1, Some("did you mean .State.Status?")));
         let error = apply("{{.Qwerty}}").unwrap_err();
-        assert!(error.hint.unwrap_or_default().starts_with("it has .Args, .Config, "));
+        assert!(error.hint.clone().unwrap_or_default().starts_with("it has .Args, .Config, "));
     }
 
     #[test]
