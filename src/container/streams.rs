@@ -165,7 +165,8 @@ impl Client {
 
     /// Receives one message and hands it on; notices when the client has gone.
     pub fn receive(&mut self, buffer: &mut [u8; CHUNK + 1], take: &mut dyn FnMut(FromClient<'_>)) {
-        match io::receive(self.socket.as_fd(), buffer) {
+        // It may be ready to be written to only.
+        match io::receive_now(self.socket.as_fd(), buffer) {
             Ok((0, _)) => self.gone = true,
             Ok((length, _)) => match FromClient::decode(&buffer[..length]) {
                 Some(FromClient::Hello { output }) => self.output = output,

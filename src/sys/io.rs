@@ -235,6 +235,19 @@ pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
 /// Receives one message into the buffer, and a descriptor where one came along.
 /// A length of 0 means that the other end is gone.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    receive_message(socket, buffer, 0)
+}
+
+/// The same, or `EAGAIN` where it would have to wait.
+pub fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    receive_message(socket, buffer, libc::MSG_DONTWAIT)
+}
+
+fn receive_message(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: i32,
+) -> Result<(usize, Option<OwnedFd>)> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = Control([0; 64]);
     // SAFETY: zeroes are a valid msghdr.
@@ -243,7 +256,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control.0.len() as _;
-    let flags = libc::MSG_CMSG_CLOEXEC;
+    let flags = flags | libc::MSG_CMSG_CLOEXEC;
     let message = &raw mut message;
     // SAFETY: the kernel writes within the buffer and the control area.
     let receive =

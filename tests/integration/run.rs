@@ -36,6 +36,27 @@ fn both_streams_come_apart_and_whole() {
 }
 
 #[test]
+fn a_client_that_falls_behind_gets_everything_later() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "seq 300000";
+    let args = ["run", "--name", "web", "--net", "none", "--image", "busybox", "sh", "-c", script];
+    let client = rocker.spawn(&args);
+    // Nobody reads: the output stops when all that lies between is full.
+    let length =
+        || std::fs::metadata(rocker.run_root().join("web/container.log")).map_or(0, |m| m.len());
+    let (mut last, mut same) = (0, 0);
+    let stopped = || {
+        let now = length();
+        same = if now > 0 && now == last { same + 1 } else { 0 };
+        last = now;
+        same > 40
+    };
+    assert!(crate::harness::wait_until(crate::harness::PATIENCE, stopped));
+    let output = client.finish();
+    assert_eq!(output.stdout.lines().count(), 300_000);
+}
+
+#[test]
 fn input_is_connected_with_i_only() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let args = ["run", "--rm", "-i", "--image", "busybox", "cat"];
