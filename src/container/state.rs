@@ -202,6 +202,8 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
                 }
                 // It is being made, or has just gone.
                 Err(_) if container.dir.stat(STATE).is_err() => {}
+                // It was being made when its maker died: the record comes last.
+                Err(_) if ephemeral && container.dir.stat(RECORD).is_err() => {}
                 Err(error) => {
                     warn(&error);
                     states.push(dead(&container));

@@ -210,6 +210,20 @@ fn state_that_is_replaced_by_something_else_is_refused_and_not_followed() {
     rocker.ok(&["rm", "-f", "broken", "other"]);
 }
 
+#[test]
+fn a_container_whose_maker_died_over_its_first_file_is_not_shown() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let half = rocker.root().join("tmp/0123456789");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join("config.json"), "").unwrap();
+    let output = rocker.run(&["ps", "-q"]);
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""));
+    rocker.ok(&["run", "--rm", "busybox", "true"]);
+    rocker.ok(&["create", "--name", "web", "busybox", "true"]);
+    assert!(!half.exists());
+    rocker.ok(&["rm", "web"]);
+}
+
 fn make_fifo(path: &Path) {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: the path is a C string that lives for the whole call.
