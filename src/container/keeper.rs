@@ -16,7 +16,7 @@ use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
-use crate::runtime::{self, Process, Stdio};
+use crate::runtime::{self, Process, Spec, Stdio};
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{io, process, time, tty};
@@ -111,8 +111,7 @@ impl Keeper {
         let engine = Engine::open(&order.root_path, &order.run_path)?;
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         match bring_up(&engine, &container, &mut record, &mut state, size) {
-            Ok((Running { process, group, streams, log, listener }, wiring)) => {
-                let alive = state::hold_alive(&container);
+            Ok((Running { process, group, streams, log, listener, alive }, wiring)) => {
                 container.unlock();
                 Ok(Self {
                     engine,
@@ -386,7 +385,10 @@ impl Keeper {
 fn listen(container: &Container) -> Option<OwnedFd> {
     // A name below the working directory fits into a socket address, however deep it lies.
     process::fchdir(container.dir.as_fd()).ok()?;
-    let _ = container.dir.unlink(SOCKET);
+    if !container.ephemeral {
+        // What an earlier run of it may have left.
+        let _ = container.dir.unlink(SOCKET);
+    }
     let listener = io::listen(SOCKET).ok();
     let _ = process::chdir(c"/");
     listener
@@ -429,6 +431,7 @@ struct Running {
     streams: Streams,
     log: Writer,
     listener: Option<OwnedFd>,
+    alive: Option<Dir>,
 }
 
 enum Attempt {
@@ -445,47 +448,50 @@ fn attempt(
     size: tty::Size,
     wiring: &mut Wiring,
 ) -> std::result::Result<Attempt, (Group, Error)> {
-    let mut begin = || -> Result<(Process, Option<Streams>, Writer, Option<OwnedFd>)> {
+    let mut begin = || -> Result<(Process, Setup, Option<Streams>)> {
         let mut spec = spec::runtime_spec(engine, container, record, &state.layer)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let stdio = Cell::new(Some(stdio));
-        let process = wiring::create_process(engine, record, &|| {
-            runtime::create(&spec, &group, stdio.take().unwrap_or(Stdio::Null))
-        })?;
-        // It goes on by itself as soon as it is ready, while we write down who it is.
-        let joined = wiring.join(record, &state.net, &process.child);
-        let started = joined
-            .and_then(|()| process.start())
-            .and_then(|()| note_running(container, state, &group, &process));
-        let log = started.and_then(|()| {
-            let dir = container.dir.duplicate().context("open the container")?;
-            Ok(Writer::new(dir, container.ephemeral))
-        });
-        match log {
-            Ok(log) => Ok((process, pipes, log, listen(container))),
-            Err(error) => {
-                end(&process);
-                Err(error)
+        let made = |make: fn(&Spec, &Group, Stdio) -> Result<Process>| {
+            let stdio = || stdio.take().unwrap_or(Stdio::Null);
+            wiring::create_process(engine, record, &|| make(&spec, &group, stdio()))
+        };
+        let process = match record.net.memberships.is_empty() {
+            true => made(runtime::run)?,
+            false => {
+                let process = made(runtime::create)?;
+                let joined = wiring.join(record, &state.net, &process.child);
+                joined.and_then(|()| process.start()).inspect_err(|_| end(&process))?;
+                process
             }
-        }
+        };
+        let setup = process.executed()?;
+        Ok((process, setup, pipes))
     };
-    let (process, pipes, log, listener) = match begin() {
-        Ok(begun) => begun,
+    let (process, streams) = match begin() {
+        Ok((_, Setup::NoOverlay(error), _)) => return Ok(Attempt::NoOverlay(group, error)),
+        Ok((process, Setup::Running(Some(master)), _)) => {
+            (process, Streams::terminal(master).context("prepare the terminal"))
+        }
+        Ok((process, Setup::Running(None), Some(streams))) => (process, Ok(streams)),
+        Ok((process, Setup::Running(None), None)) => {
+            (process, Err(Error::new("the terminal did not arrive")))
+        }
+        // It has ended, and reported why.
         Err(error) => return Err((group, error)),
     };
-    let streams = match (process.executed(), pipes) {
-        (Ok(Setup::Running(None)), Some(streams)) => Ok(streams),
-        (Ok(Setup::Running(Some(master))), _) => {
-            Streams::terminal(master).context("prepare the terminal")
+    let (alive, inode) = state::hold_alive(container).unzip();
+    state.keeper_lock = inode.unwrap_or(0);
+    let ready = streams.and_then(|streams| {
+        note_running(container, state, &group, &process)?;
+        let dir = container.dir.duplicate().context("open the container")?;
+        Ok((streams, Writer::new(dir, container.ephemeral), listen(container)))
+    });
+    match ready {
+        Ok((streams, log, listener)) => {
+            Ok(Attempt::Running(Running { process, group, streams, log, listener, alive }))
         }
-        (Ok(Setup::Running(None)), None) => Err(Error::new("the terminal did not arrive")),
-        (Ok(Setup::NoOverlay(error)), _) => return Ok(Attempt::NoOverlay(group, error)),
-        // It has ended, and reported why.
-        (Err(error), _) => return Err((group, error)),
-    };
-    match streams {
-        Ok(streams) => Ok(Attempt::Running(Running { process, group, streams, log, listener })),
         Err(error) => {
             end(&process);
             Err((group, error))

@@ -134,7 +134,7 @@ pub struct State {
     pub name: String,
     /// The words of the command, joined by blanks.
     pub command: String,
-    /// `YYYY-MM-DD HH:MM:SS`, local time.
+    /// RFC 3339, in UTC: `2026-01-14T09:07:17Z`.
     pub created_time: String,
     pub status: Status,
     /// `HOST:CTR` of each volume.
@@ -150,6 +150,8 @@ pub struct State {
     pub pid_start: u64,
     pub keeper: u32,
     pub keeper_start: u64,
+    /// Inode of the directory that the keeper has locked for as long as it lives; 0 for none.
+    pub keeper_lock: u64,
     /// Absolute paths of its control groups, while it runs.
     pub cgroups: Vec<String>,
     /// From `/proc/sys/kernel/random/boot_id`.
@@ -194,6 +196,7 @@ impl State {
             pid_start: 0,
             keeper: 0,
             keeper_start: 0,
+            keeper_lock: 0,
             cgroups: Vec::new(),
             boot_id: String::new(),
             started: 0,

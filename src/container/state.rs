@@ -7,8 +7,8 @@ use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
 use crate::runtime::state as process;
-use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Lock};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,18 +38,37 @@ pub fn is_running(state: &State, boot: &str) -> bool {
 /// The directory whose lock a keeper holds.
 const ALIVE: &str = "upper";
 
-/// Takes the lock that shows others that the container's keeper lives. Without it they look
-/// at its process, which takes longer. After the clone: only the keeper may have it.
-pub fn hold_alive(container: &Container) -> Option<Dir> {
+/// The most that is read of the host's locks: tens of thousands.
+const LOCKS_LIMIT: u64 = 4 << 20;
+
+/// Takes the lock that shows others that the container's keeper lives, and tells its inode.
+/// Without it they look at its process, which takes longer. After the clone: only the keeper
+/// may have it.
+pub fn hold_alive(container: &Container) -> Option<(Dir, u64)> {
     let dir = container.dir.dir(ALIVE).ok()?;
     fs::lock(dir.as_fd(), Lock::Exclusive).ok()?;
-    Some(dir)
+    let inode = fs::stat(dir.as_fd()).ok()?.inode;
+    Some((dir, inode))
 }
 
-/// Whether a keeper holds the lock of the container in this directory.
-fn is_held(parent: &Dir, id: &str) -> bool {
-    let dir = parent.dir(format!("{id}/{ALIVE}"));
-    dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryExclusive) == Err(Errno::EWOULDBLOCK))
+/// Every lock by `flock` on this host that is held, as process and inode.
+///
+/// One look for all containers. Where the kernel does not tell, none seems to be held, and each
+/// container is looked at by itself.
+fn held_locks() -> BTreeSet<(u32, u64)> {
+    let text = Dir::open("/proc").and_then(|proc| proc.read_special("locks", LOCKS_LIMIT));
+    let text = text.unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(held_lock).collect()
+}
+
+/// One line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 712 fe:00:1835 0 EOF`.
+fn held_lock(line: &str) -> Option<(u32, u64)> {
+    // One that waits for a lock has `->` there.
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    (fields.next()? == "FLOCK").then_some(())?;
+    let pid = fields.nth(2)?.parse().ok()?;
+    let (_, inode) = fields.next()?.rsplit_once(':')?;
+    Some((pid, inode.parse().ok()?))
 }
 
 /// The state without the times since another boot.
@@ -177,12 +196,15 @@ pub fn find(engine: &Engine, name: &str) -> Result<(Record, State)> {
 pub fn list(engine: &Engine) -> Result<Vec<State>> {
     engine.link_names(&engine.run_dir()?)?;
     let boot = boot_id()?;
+    let locks = held_locks();
     let mut states = Vec::new();
     for (parent, ephemeral) in engine.parents()? {
         for id in engine.ids_in(&parent)? {
-            // Most of the time one look at the state and one at the keeper's lock will do.
+            // Most of the time a look at the state will do. A keeper that holds its lock lives:
+            // another process with its number would not have locked this directory.
+            let is_held = |state: &State| locks.contains(&(state.keeper, state.keeper_lock));
             let container = match read_state(&parent, &id) {
-                Some(state) if !state.status.is_alive() || is_held(&parent, &id) => {
+                Some(state) if !state.status.is_alive() || is_held(&state) => {
                     states.push(in_this_boot(state, &boot));
                     continue;
                 }
@@ -268,4 +290,23 @@ pub fn sweep(engine: &Engine) -> Result<()> {
         erase(engine, &container, &name)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_is_told_from_one_that_is_waited_for() {
+        let held = "3: FLOCK  ADVISORY  WRITE 712 fe:00:1835 0 EOF";
+        assert_eq!(held_lock(held), Some((712, 1835)));
+        for other in [
+            "3: -> FLOCK  ADVISORY  WRITE 713 fe:00:1835 0 EOF",
+            "4: POSIX  ADVISORY  WRITE 712 fe:00:1835 0 EOF",
+            "5: FLOCK  ADVISORY  WRITE",
+            "",
+        ] {
+            assert_eq!(held_lock(other), None, "{other}");
+        }
+    }
 }

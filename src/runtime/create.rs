@@ -1,12 +1,12 @@
 //! Makes the first process of a container, and lets it go.
 
-use super::init;
+use super::init::{self, Start};
 use super::report::{self, Message};
 use super::spec::{Spec, Stdio};
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
 use crate::sys::process::{self, Child};
-use crate::sys::{Errno, control, exe, io, proc};
+use crate::sys::{Errno, control, exe, io, lend, proc};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that is being set up, or runs.
@@ -62,13 +62,45 @@ impl Process {
 
 /// Starts the first process of a container. It sets everything up and then waits for `start`.
 pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
+    let process = launch(spec, group, stdio, true)?;
+    if let Some(score) = spec.program.oom_score_adj {
+        // It waits for `start`, and ends by itself when that does not come.
+        set_oom_score(&process.child.pid.to_string(), score)?;
+    }
+    Ok(process)
+}
+
+/// Starts the first process of a container and lets it go on to its program as soon as it can.
+///
+/// Where nothing is to be done to it between, this returns when it has got there or has failed,
+/// and is faster than `create` and `start`, because nothing of this process needs to be copied.
+pub fn run(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
+    // With `init` it never gets there: it stays what it is.
+    match spec.init || spec.program.oom_score_adj.is_some() {
+        false => launch(spec, group, stdio, false),
+        true => {
+            let process = create(spec, group, stdio)?;
+            process.start()?;
+            Ok(process)
+        }
+    }
+}
+
+fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Process> {
+    protect_file()?;
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
-    // Here, because it is a mount of this process's own namespace that is copied.
-    let own = exe::unwritable().context(PROTECT)?;
-    let (tasks, parents) = (&entry.tasks[..], near.as_fd());
-    let start = init::Start { spec, tasks, stdio, socket: far, parents, own };
-    let child = process::clone_into(spec.namespaces, entry.into, start, init::main);
+    let (kind, [stdin, stdout, stderr]) = stdio.split();
+    let start = Start { spec, tasks: &entry.tasks, stdio: kind, wait, parents: near.as_fd() };
+    let ends = [stdin, stdout, stderr, Some(far)];
+    let child = match wait {
+        true => {
+            process::clone_into(spec.namespaces, entry.into, (&start, ends), |(start, ends)| {
+                init::main(start, ends)
+            })
+        }
+        false => lend::lend_into(spec.namespaces, entry.into, &start, ends, init::main),
+    };
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
             "a limit on namespaces: raise user.max_*_namespaces; see rocker check, namespace",
@@ -80,16 +112,15 @@ pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
         }),
         other => other.map_err(Error::from),
     };
-    let child = child.context("clone the first process")?;
-    if let Some(score) = spec.program.oom_score_adj {
-        // It waits for `start`, and ends by itself when that does not come.
-        set_oom_score(&child.pid.to_string(), score)?;
-    }
-    Ok(Process { child, socket: near })
+    Ok(Process { child: child.context("clone the first process")?, socket: near })
 }
 
-/// What is being done where a process is made to run from a file that nobody can write.
-pub const PROTECT: &str = "protect the file of this program";
+/// Makes this process, and so what it starts, run from a file that nobody can write: programs of
+/// a container could find the way to it through /proc.
+pub fn protect_file() -> Result<()> {
+    let protect = || exe::run_from(exe::unwritable()?.as_fd());
+    protect().context("protect the file of this program")
+}
 
 /// Tells the kernel how readily to kill a process when memory is short.
 ///

@@ -1,21 +1,21 @@
 //! Runs a further program in a container that runs already.
 
-use super::create::{PROTECT, Process, set_oom_score};
+use super::create::{Process, protect_file, set_oom_score};
 use super::init::open_streams;
 use super::program::{self, Tie};
-use super::spec::{Program, Stdio};
+use super::spec::{Program, Stdio, StdioKind};
 use crate::cgroups::{Entry, Group};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, FAILURE, Result};
+use crate::sys::lend::{self, Ends};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, exe, io};
+use crate::sys::{Errno, io};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 struct Start<'a> {
     program: &'a Program,
     tasks: &'a [OwnedFd],
-    stdio: Stdio,
-    socket: OwnedFd,
+    stdio: StdioKind,
 }
 
 /// Starts a program in the namespaces and the group of the process that `pidfd` names.
@@ -36,39 +36,42 @@ pub fn exec(
         set_oom_score("self", score)?;
     }
     // Before anything of ours can be seen from inside.
-    let file = exe::unwritable().context(PROTECT)?;
-    exe::run_from(file.as_fd()).context(PROTECT)?;
-    drop(file);
+    protect_file()?;
     process::set_not_dumpable().context("protect this process")?;
     match process::setns(pidfd, namespaces) {
         Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
         other => other.context("enter the namespaces of the container")?,
     }
-    let start = Start { program, tasks: &entry.tasks, stdio, socket: far };
-    let child = process::clone_into(Namespaces::default(), entry.into, start, main)
+    let (kind, [stdin, stdout, stderr]) = stdio.split();
+    let start = Start { program, tasks: &entry.tasks, stdio: kind };
+    let ends = [stdin, stdout, stderr, Some(far)];
+    let child = lend::lend_into(Namespaces::default(), entry.into, &start, ends, main)
         .context("clone the process")?;
     Ok(Process::new(child, near))
 }
 
-fn main(start: Start<'_>) -> ! {
-    let mut keep: Vec<_> = start.tasks.iter().map(AsFd::as_fd).collect();
-    keep.push(start.socket.as_fd());
-    start.stdio.add_to(&mut keep);
+fn main(start: &Start<'_>, [stdin, stdout, stderr, socket]: Ends) -> ! {
+    let Some(socket) = socket else { process::exit_now(FAILURE) };
+    let ends = [&stdin, &stdout, &stderr].into_iter().flatten().chain([&socket]);
+    let keep: Vec<_> = start.tasks.iter().chain(ends).map(AsFd::as_fd).collect();
     // From here on this process can be seen in the container.
     if process::close_all_but(&keep).is_err() {
-        process::exit_now(1);
+        process::exit_now(FAILURE);
     }
-    let Ok(socket) = start.socket.try_clone() else { process::exit_now(1) };
-    let Err(error) = become_program(start);
+    let Err(error) = become_program(start, [stdin, stdout, stderr], &socket);
     program::give_up(socket.as_fd(), &error)
 }
 
-fn become_program(start: Start<'_>) -> Result<Infallible> {
+fn become_program(
+    start: &Start<'_>,
+    ends: [Option<OwnedFd>; 3],
+    socket: &OwnedFd,
+) -> Result<Infallible> {
     Entry::join(start.tasks)?;
     // Detached, it outlives the command, and the container's first process inherits it.
-    let tie = if matches!(start.stdio, Stdio::Null) { Tie::Loose } else { Tie::Tied };
-    let streams = open_streams(start.stdio, &start.socket)?;
+    let tie = if matches!(start.stdio, StdioKind::Null) { Tie::Loose } else { Tie::Tied };
+    let streams = open_streams(start.stdio, ends, socket)?;
     let prepared = program::prepare(start.program)?;
     program::give_up_rights(&prepared, &streams)?;
-    program::execute(&prepared, &streams, tie, Some(start.socket.as_fd()))
+    program::execute(&prepared, &streams, tie, Some(socket.as_fd()))
 }

@@ -2,43 +2,36 @@
 //!
 //! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
 
-use super::create::PROTECT;
 use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
-use super::spec::{Spec, Stdio};
+use super::spec::{Spec, StdioKind};
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
 use crate::namespace::{credentials, dev, lock, mounts, net, root};
+use crate::sys::lend::Ends;
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
-use crate::sys::{Errno, exe, process};
+use crate::sys::{Errno, process};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What the first process is given.
+/// What the first process is given, besides the ends of its streams and of the socket.
 pub struct Start<'a> {
     pub spec: &'a Spec,
     /// The `tasks` files of the v1 groups to join.
     pub tasks: &'a [OwnedFd],
-    pub stdio: Stdio,
-    pub socket: OwnedFd,
+    pub stdio: StdioKind,
+    /// Whether it waits, set up, until it is told to go on.
+    pub wait: bool,
     /// The parent's end of the socket.
     pub parents: BorrowedFd<'a>,
-    /// The file of this program, where it cannot be written.
-    pub own: OwnedFd,
 }
 
 /// Becomes the container's first program, or reports why not.
-pub fn main(start: Start<'_>) -> ! {
-    let Start { spec, tasks, stdio, socket, parents, own } = start;
-    process::close_parents(parents);
-    if let Err(error) = exe::run_from(own.as_fd()).context(PROTECT) {
-        program::give_up(socket.as_fd(), &error);
-    }
-    drop(own);
-    let mut socket = Some(socket);
-    let Err(error) = become_container(spec, tasks, stdio, &mut socket);
+pub fn main(start: &Start<'_>, [stdin, stdout, stderr, mut socket]: Ends) -> ! {
+    process::close_parents(start.parents);
+    let Err(error) = become_container(start, [stdin, stdout, stderr], &mut socket);
     match &socket {
         Some(socket) => program::give_up(socket.as_fd(), &error),
         // The program was started, and its report has been given.
@@ -47,12 +40,12 @@ pub fn main(start: Start<'_>) -> ! {
 }
 
 fn become_container(
-    spec: &Spec,
-    tasks: &[OwnedFd],
-    stdio: Stdio,
+    start: &Start<'_>,
+    ends: [Option<OwnedFd>; 3],
     report: &mut Option<OwnedFd>,
 ) -> Result<Infallible> {
     let Some(socket) = report else { return Err(Error::new("there is nobody to report to")) };
+    let Start { spec, tasks, stdio, wait, .. } = *start;
     process::set_not_dumpable().context("protect the new process")?;
     Entry::join(tasks)?;
     // After the join, so that the namespace begins at the container's own group.
@@ -61,9 +54,9 @@ fn become_container(
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(errno) => return Err(errno).context("make the cgroup namespace"),
     }
-    let streams = set_up(spec, stdio, socket)?;
+    let streams = set_up(spec, stdio, ends, socket)?;
     let prepared = program::prepare(&spec.program)?;
-    if !report::wait_for_start(socket.as_fd()) {
+    if wait && !report::wait_for_start(socket.as_fd()) {
         return Err(Error::new("the keeper is gone"));
     }
     program::give_up_rights(&prepared, &streams)?;
@@ -74,7 +67,12 @@ fn become_container(
 }
 
 /// Builds what the container sees and enters it.
-fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
+fn set_up(
+    spec: &Spec,
+    stdio: StdioKind,
+    ends: [Option<OwnedFd>; 3],
+    socket: &OwnedFd,
+) -> Result<Streams> {
     root::cut_off(Propagation::Private)?;
     // Before the root is mounted, which covers the directory that some of it lies in.
     let held = mounts::hold(&spec.volumes)?;
@@ -106,7 +104,7 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
     if !spec.unmasked {
         mounts::mask()?;
     }
-    let streams = open_streams(stdio, socket)?;
+    let streams = open_streams(stdio, ends, socket)?;
     if let Streams::Terminal(peer) = &streams {
         dev::mount_console(peer)?;
     }
@@ -124,19 +122,17 @@ fn set_up(spec: &Spec, stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
 }
 
 /// Opens the program's standard descriptors inside the container.
-pub fn open_streams(stdio: Stdio, socket: &OwnedFd) -> Result<Streams> {
-    let null = dev::open_null;
-    Ok(match stdio {
-        Stdio::Terminal(size) => {
-            let terminal = dev::open_terminal(size)?;
-            report::send_terminal(socket.as_fd(), &terminal.master)
-                .context("hand over the terminal")?;
-            Streams::Terminal(terminal.peer)
-        }
-        Stdio::Pipes { stdin, stdout, stderr } => {
-            let stdin = stdin.map_or_else(null, Ok)?;
-            Streams::Pipes { stdin, stdout, stderr }
-        }
-        Stdio::Null => Streams::Pipes { stdin: null()?, stdout: null()?, stderr: null()? },
-    })
+pub fn open_streams(
+    stdio: StdioKind,
+    ends: [Option<OwnedFd>; 3],
+    socket: &OwnedFd,
+) -> Result<Streams> {
+    if let StdioKind::Terminal(size) = stdio {
+        let terminal = dev::open_terminal(size)?;
+        report::send_terminal(socket.as_fd(), &terminal.master)
+            .context("hand over the terminal")?;
+        return Ok(Streams::Terminal(terminal.peer));
+    }
+    let [stdin, stdout, stderr] = ends.map(|end| end.map_or_else(dev::open_null, Ok));
+    Ok(Streams::Pipes { stdin: stdin?, stdout: stdout?, stderr: stderr? })
 }

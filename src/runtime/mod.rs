@@ -12,6 +12,6 @@ pub mod spec;
 pub mod state;
 pub mod words;
 
-pub use create::{Process, create};
+pub use create::{Process, create, run};
 pub use exec::exec;
 pub use spec::{Program, Spec, Stdio};

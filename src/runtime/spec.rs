@@ -6,7 +6,7 @@ use crate::namespace::mounts::Volume;
 use crate::namespace::root::Root;
 use crate::sys::process::Namespaces;
 use crate::sys::tty;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// A container: its surroundings and its first program.
 #[derive(Debug, Clone)]
@@ -67,11 +67,23 @@ pub enum Stdio {
     Null,
 }
 
+/// The same without the descriptors, which a new process takes over one by one.
+#[derive(Debug, Clone, Copy)]
+pub enum StdioKind {
+    Terminal(tty::Size),
+    Pipes,
+    Null,
+}
+
 impl Stdio {
-    /// Adds the ends of the pipes to a list.
-    pub fn add_to<'a>(&'a self, list: &mut Vec<BorrowedFd<'a>>) {
-        if let Self::Pipes { stdin, stdout, stderr } = self {
-            list.extend(stdin.iter().chain([stdout, stderr]).map(AsFd::as_fd));
+    /// The kind, and the program's stdin, stdout and stderr where it has pipes.
+    pub fn split(self) -> (StdioKind, [Option<OwnedFd>; 3]) {
+        match self {
+            Self::Terminal(size) => (StdioKind::Terminal(size), [None, None, None]),
+            Self::Pipes { stdin, stdout, stderr } => {
+                (StdioKind::Pipes, [stdin, Some(stdout), Some(stderr)])
+            }
+            Self::Null => (StdioKind::Null, [None, None, None]),
         }
     }
 }

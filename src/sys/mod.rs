@@ -16,6 +16,7 @@ pub mod file;
 pub mod fs;
 pub mod inet;
 pub mod io;
+pub mod lend;
 pub mod mount;
 pub mod net;
 pub mod netlink;
