@@ -9,7 +9,7 @@ use super::security;
 use super::store::{Container, Engine, check_name};
 use super::{membership, names, volumes};
 use crate::error::{Context, Error, Result};
-use crate::image::Image;
+use crate::image::{Image, PLACES};
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
 use crate::namespace::root::{Root, RootKind, c_string};
 use crate::runtime::program::DEFAULT_PATH;
@@ -18,6 +18,7 @@ use crate::sys::mount::Attr;
 use crate::sys::process::Namespaces;
 use crate::sys::{fs, signal, time};
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The image for a command line that names none.
@@ -301,7 +302,7 @@ pub fn first_state(record: &Record) -> State {
         id: record.id.clone(),
         name: record.name.clone(),
         command: record.args.join(" "),
-        created_time: local_time(record.created),
+        created_time: time::utc(record.created),
         status: Status::Created,
         volume: record.mounts.iter().filter(|m| m.kind == MountKind::Bind).map(shown).collect(),
         network: record.network.clone(),
@@ -315,13 +316,6 @@ pub fn first_state(record: &Record) -> State {
 fn shown(mount: &Mount) -> String {
     let source = if mount.volume.is_empty() { &mount.source } else { &mount.volume };
     format!("{source}:{}{}", mount.target, if mount.read_only { ":ro" } else { "" })
-}
-
-/// `YYYY-MM-DD HH:MM:SS`, local.
-fn local_time(seconds: i64) -> String {
-    let time = time::local(seconds).unwrap_or_default();
-    let (year, month, day) = (time.year, time.month, time.day);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", time.hour, time.minute, time.second)
 }
 
 /// Namespaces that a container gets anew; the one of control groups is made after the join.
@@ -342,7 +336,9 @@ pub fn runtime_spec(
 ) -> Result<Spec> {
     let home =
         format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
-    let volatile = container.ephemeral;
+    // What is never read again need not be brought to the disk. Where nothing ever is, the
+    // kernel's mark of such a layer would be work for nothing.
+    let volatile = container.ephemeral && !fs::is_in_memory(container.dir.as_fd());
     let kind = match layer {
         layer::COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
         layer::TMPFS => {
@@ -394,12 +390,13 @@ pub fn runtime_spec(
 }
 
 /// The options of the overlay, relative to the directory of the layers.
-fn overlay(record: &Record, home: &str, ephemeral: bool) -> Result<String> {
+///
+/// A `volatile` one is not brought to the disk at its end.
+fn overlay(record: &Record, home: &str, volatile: bool) -> Result<String> {
     let lower: Vec<&str> = record.layers.iter().rev().map(String::as_str).collect();
-    // What is never read again after the end need not be brought to the disk at the end.
-    let volatile = if ephemeral { ",volatile" } else { "" };
+    let volatile = if volatile { ",volatile" } else { "" };
     let options = format!(
-        "lowerdir={},upperdir={home}/upper,workdir={home}/work,\
+        "lowerdir={}:../{PLACES},upperdir={home}/upper,workdir={home}/work,\
          redirect_dir=off,metacopy=off,index=off{volatile}",
         lower.join(":")
     );

@@ -25,4 +25,4 @@ pub use copy::copy_tree;
 pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;
-pub use store::Store;
+pub use store::{PLACES, Store};

@@ -17,6 +17,8 @@ use std::path::Path;
 
 const IMAGES: &str = "images";
 const LAYERS: &str = "layers";
+/// The tree below all layers.
+pub const PLACES: &str = "places";
 const IDS: &str = ".ids";
 const RECORD: &str = "image.json";
 /// The largest image.json.
@@ -129,8 +131,33 @@ impl Store {
         subdirectory(&self.images()?, IDS)
     }
 
+    /// The directory of the layers. Where it is made, the places are made first.
     pub(super) fn layers(&self) -> Result<Dir> {
-        subdirectory(&self.root, LAYERS)
+        match self.root.dir(LAYERS) {
+            Err(Errno::ENOENT) => {
+                self.make_places().context(format_args!("make {PLACES} of the store"))?;
+                subdirectory(&self.root, LAYERS)
+            }
+            other => other.context(format_args!("open {LAYERS} of the store")),
+        }
+    }
+
+    /// Makes the tree that lies under all layers: what a container has mounts on, empty, so that
+    /// an image that lacks some of it need not be changed in every container's own layer.
+    fn make_places(&self) -> crate::sys::Result<()> {
+        let there = |made| match made {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        };
+        there(self.root.mkdir(PLACES, 0o755))?;
+        let places = self.root.dir(PLACES)?;
+        for name in ["dev", "etc", "proc", "sys"] {
+            there(places.mkdir(name, 0o755))?;
+        }
+        for name in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
+            there(places.create(name, 0o644).map(drop))?;
+        }
+        Ok(())
     }
 
     /// The tree of a layer.

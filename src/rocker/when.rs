@@ -1,7 +1,7 @@
 //! Instants as text: RFC 3339 in UTC, the local time of tables, and what `--since` takes.
 
 use crate::error::{Error, Result};
-use crate::sys::time::local;
+use crate::sys::time::{date, local};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECOND: i64 = 1_000_000_000;
@@ -13,21 +13,6 @@ pub fn now() -> i64 {
         Ok(since) => since.as_nanos() as i64,
         Err(before) => -(before.duration().as_nanos() as i64),
     }
-}
-
-/// The day of the Gregorian calendar, that many days after 1970-01-01.
-///
-/// Years are counted from March, so that the leap day is a year's last: 146097 days are
-/// 400 years, and the months from March on have 153 days in each five.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 /// How many days after 1970-01-01 a day of the Gregorian calendar is.

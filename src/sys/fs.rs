@@ -178,9 +178,9 @@ impl Dir {
         openat(self.raw(), name.as_ref(), flags, 0).map(Self)
     }
 
-    /// A second descriptor of this directory.
+    /// A second descriptor of this directory, which shares a lock that the first has.
     pub fn duplicate(&self) -> Result<Self> {
-        self.dir(".")
+        self.as_fd().try_clone_to_owned().map(Self::from).map_err(errno)
     }
 
     /// Opens `path` as if this directory were `/`: neither `..` nor a link leads out of it.
@@ -443,13 +443,20 @@ fn read_all(file: OwnedFd, size: u64, limit: u64) -> Result<Vec<u8>> {
 
 /// Reads an open file to its end; `EFBIG` beyond `limit` bytes.
 pub fn read_file(file: OwnedFd, limit: u64) -> Result<Vec<u8>> {
-    read_all(file, 0, limit)
+    // Most are small: two calls then, one for the content and one for the end.
+    read_all(file, 4095, limit)
 }
 
 /// Whether an open file lies in a proc file system.
 pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
     // PROC_SUPER_MAGIC, include/uapi/linux/magic.h.
     filesystem_kind(file) == 0x9fa0
+}
+
+/// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.
+pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    // TMPFS_MAGIC and RAMFS_MAGIC, include/uapi/linux/magic.h.
+    matches!(filesystem_kind(file), 0x0102_1994 | 0x8584_58f6)
 }
 
 /// The magic number of the file system that an open file lies in; 0 where it does not say.

@@ -1,5 +1,5 @@
-//! The local time of an instant, by the C library (`TZ`, else `/etc/localtime`), and the time
-//! since the boot.
+//! Instants as people write them, local (by the C library: `TZ`, else `/etc/localtime`) and UTC;
+//! and the time since the boot.
 
 /// An instant as a clock on the wall shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,9 +56,41 @@ pub fn local(seconds: i64) -> Option<Local> {
     })
 }
 
+/// The day of the Gregorian calendar, that many days after 1970-01-01.
+///
+/// Years are counted from March, so that the leap day is a year's last: 146097 days are
+/// 400 years, and the months from March on have 153 days in each five.
+pub fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// An instant in UTC, from seconds since the epoch: `2026-01-14T09:07:17Z`.
+pub fn utc(seconds: i64) -> String {
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let rest = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leap_days_and_centuries_have_their_dates_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(utc(1_795_458_323), "2026-11-23T18:25:23Z");
+    }
 
     #[test]
     fn the_local_time_and_its_offset_name_the_instant() {

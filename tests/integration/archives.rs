@@ -2,6 +2,7 @@
 //! refused without a trace, or at least be contained, as their list says.
 
 use crate::harness::{Output, PATIENCE, Rocker, finish, one_line, package, skip};
+use crate::harness_census::is_own;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -53,7 +54,6 @@ fn import(rocker: &Rocker, archive: &Path) -> Output {
 
 /// What rocker left in its root, but for its own empty directories.
 fn left(rocker: &Rocker) -> Vec<PathBuf> {
-    let empty = ["images", "images/.ids", "layers", "tmp", "containers"];
     let mut found = Vec::new();
     let mut open = vec![rocker.root()];
     while let Some(directory) = open.pop() {
@@ -63,7 +63,7 @@ fn left(rocker: &Rocker) -> Vec<PathBuf> {
                 open.push(path.clone());
             }
             let name = path.strip_prefix(rocker.root()).unwrap().to_path_buf();
-            if !empty.iter().any(|own| Path::new(own) == name) {
+            if !is_own(&name) {
                 found.push(name);
             }
         }

@@ -9,19 +9,12 @@ use std::process::Command;
 /// Refuses `rocker ARGS` with this exit code and these words in its one line, and nothing is left.
 #[track_caller]
 fn refused(rocker: &Rocker, args: &[&str], code: i32, words: &[&str]) {
-    let before = files(rocker);
+    let before = rocker.census().files;
     let line = rocker.refused(args, code);
     for word in words {
         assert!(line.contains(word), "rocker {args:?} does not say {word:?}: {line}");
     }
-    assert_eq!(files(rocker), before, "rocker {args:?} left files");
-}
-
-/// Every file of the rocker, but for the directories that its first command makes.
-fn files(rocker: &Rocker) -> Vec<std::path::PathBuf> {
-    let own = ["images", "images/.ids", "layers", "tmp", "containers"];
-    let own = own.map(|name| rocker.root().join(name));
-    rocker.census().files.into_iter().filter(|path| !own.contains(path)).collect()
+    assert_eq!(rocker.census().files, before, "rocker {args:?} left files");
 }
 
 /// `run` of something that cannot be: 125, and no container afterwards.
@@ -122,7 +115,7 @@ fn image_names_are_held_to_their_grammar() {
         assert!(!line.contains('\x1b'), "{name:?} reaches the terminal: {line:?}");
     }
     assert_eq!(rocker.ok(&["images", "-q"]), "");
-    assert_eq!(files(&rocker).iter().filter(|path| path.ends_with("image.json")).count(), 0);
+    assert_eq!(rocker.census().files.iter().filter(|path| path.ends_with("image.json")).count(), 0);
 }
 
 #[test]

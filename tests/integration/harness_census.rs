@@ -44,14 +44,7 @@ impl Census {
         for directory in [rocker.root(), rocker.run_root()] {
             walk(&directory, &mut files);
         }
-        // Rocker's own directories stand from their first use on, empty or not.
-        for name in ["images", "images/.ids", "layers", "containers", "tmp", "networks"] {
-            files.remove(&rocker.root().join(name));
-        }
-        // So does the default network.
-        for name in ["", "/leases", "/network.json"] {
-            files.remove(&rocker.root().join(format!("networks/rocker0{name}")));
-        }
+        files.retain(|path| !path.strip_prefix(rocker.root()).is_ok_and(is_own));
         files.remove(&rocker.run_root().join(".boot"));
         Self {
             mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
@@ -61,6 +54,14 @@ impl Census {
             files,
         }
     }
+}
+
+/// Whether a path below the root is rocker's own: these stand from their first use on, empty or not.
+pub fn is_own(path: &Path) -> bool {
+    // The default network is made at its first use.
+    let made = ["networks/rocker0", "networks/rocker0/leases", "networks/rocker0/network.json"];
+    let empty = ["images", "images/.ids", "layers", "containers", "tmp", "networks"];
+    made.iter().chain(&empty).any(|own| Path::new(own) == path) || path.starts_with("places")
 }
 
 /// The interfaces of the host. The default bridge stays from its first use on.
