@@ -50,8 +50,10 @@ impl Entry<'_> {
 ///
 /// A controller that the host does not have is an error only where it was asked for.
 pub fn create(id: &str, limits: &Limits) -> Result<Group> {
-    let wants_any = Controller::ALL.into_iter().any(|controller| limits.wants(controller));
-    if let (true, Some(usual)) = (wants_any, Host::usual()) {
+    let wanted = |controller| limits.wants(controller);
+    if Controller::ALL.into_iter().any(wanted)
+        && let Some(usual) = Host::usual(wanted)
+    {
         match create_on(&usual, id, limits) {
             // Only the whole truth tells which group is ours to divide.
             Err(error) if refused(&error) => {}

@@ -96,10 +96,11 @@ impl Host {
         }
     }
 
-    /// Looks only where nearly every host has them: all below /sys/fs/cgroup, under their names.
+    /// Looks only where nearly every host has them, all below /sys/fs/cgroup, under their names;
+    /// on v1 only for the controllers that are `wanted`.
     ///
     /// Mountinfo tells the same, and everything else, but is long; `None` sends the caller there.
-    pub fn usual() -> Option<Self> {
+    pub fn usual(wanted: impl Fn(Controller) -> bool) -> Option<Self> {
         const MOUNT: &str = "/sys/fs/cgroup";
         let hierarchy = |version, mount: String, controllers| Hierarchy {
             version,
@@ -115,7 +116,7 @@ impl Host {
             });
         }
         let mut host = Self::default();
-        for controller in Controller::ALL {
+        for controller in Controller::ALL.into_iter().filter(|controller| wanted(*controller)) {
             let mount = format!("{MOUNT}/{}", controller.name());
             if kind(&mount) != Ok(CGROUP) {
                 return None;

@@ -7,12 +7,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use syscalls::{Sysno, syscall};
 
-/// Pieces of 16, 32, … 8192 bytes.
-const CLASSES: usize = 10;
+/// Pieces of 16, 32, … 65536 bytes: the buffers of a relay are among them.
+const CLASSES: usize = 13;
 const SMALLEST: usize = 16;
 const LARGEST: usize = SMALLEST << (CLASSES - 1);
 /// Untouched pages of it cost nothing.
-const ARENA: usize = 256 << 10;
+const ARENA: usize = 512 << 10;
 
 /// The allocator of the program.
 pub struct Pieces(UnsafeCell<State>);
