@@ -110,8 +110,10 @@ impl Keeper {
         let signals = io::signal_fd(signals).context("watch the signals")?;
         let engine = Engine::open(&order.root_path, &order.run_path)?;
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
+        let (alive, inode) = state::hold_alive(&container).unzip();
+        state.keeper_lock = inode.unwrap_or(0);
         match bring_up(&engine, &container, &mut record, &mut state, size) {
-            Ok((Running { process, group, streams, log, listener, alive }, wiring)) => {
+            Ok((Running { process, group, streams, log, listener }, wiring)) => {
                 container.unlock();
                 Ok(Self {
                     engine,
@@ -431,7 +433,6 @@ struct Running {
     streams: Streams,
     log: Writer,
     listener: Option<OwnedFd>,
-    alive: Option<Dir>,
 }
 
 enum Attempt {
@@ -481,8 +482,6 @@ fn attempt(
         // It has ended, and reported why.
         Err(error) => return Err((group, error)),
     };
-    let (alive, inode) = state::hold_alive(container).unzip();
-    state.keeper_lock = inode.unwrap_or(0);
     let ready = streams.and_then(|streams| {
         note_running(container, state, &group, &process)?;
         let dir = container.dir.duplicate().context("open the container")?;
@@ -490,7 +489,7 @@ fn attempt(
     });
     match ready {
         Ok((streams, log, listener)) => {
-            Ok(Attempt::Running(Running { process, group, streams, log, listener, alive }))
+            Ok(Attempt::Running(Running { process, group, streams, log, listener }))
         }
         Err(error) => {
             end(&process);

@@ -7,6 +7,7 @@ use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
 use crate::runtime::state as process;
+use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Lock};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -49,6 +50,12 @@ pub fn hold_alive(container: &Container) -> Option<(Dir, u64)> {
     fs::lock(dir.as_fd(), Lock::Exclusive).ok()?;
     let inode = fs::stat(dir.as_fd()).ok()?.inode;
     Some((dir, inode))
+}
+
+/// Whether a keeper holds the lock of the container.
+fn is_held(container: &Container) -> bool {
+    let dir = container.dir.dir(ALIVE);
+    dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryExclusive) == Err(Errno::EWOULDBLOCK))
 }
 
 /// Every lock by `flock` on this host that is held, as process and inode.
@@ -100,7 +107,7 @@ fn derive(state: State, boot: &str) -> (State, bool) {
 pub fn current(engine: &Engine, container: &Container) -> Result<Option<State>> {
     let boot = boot_id()?;
     let (state, unseen) = derive(container.stored_state()?, &boot);
-    if unseen && is_held(&container.dir, ".") {
+    if unseen && is_held(container) {
         return in_another_namespace(container);
     }
     match unseen && container.try_lock() {
@@ -126,7 +133,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     if !unseen {
         return Ok(Some(state));
     }
-    if is_held(&container.dir, ".") {
+    if is_held(container) {
         return in_another_namespace(container);
     }
     clean_up(engine, container, &state)?;

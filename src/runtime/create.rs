@@ -87,19 +87,23 @@ pub fn run(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
 }
 
 fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Process> {
-    protect_file()?;
+    let own = exe::unwritable().context(PROTECT)?;
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
     let (kind, [stdin, stdout, stderr]) = stdio.split();
-    let start = Start { spec, tasks: &entry.tasks, stdio: kind, wait, parents: near.as_fd() };
     let ends = [stdin, stdout, stderr, Some(far)];
-    let child = match wait {
-        true => {
-            process::clone_into(spec.namespaces, entry.into, (&start, ends), |(start, ends)| {
-                init::main(start, ends)
-            })
-        }
-        false => lend::lend_into(spec.namespaces, entry.into, &start, ends, init::main),
+    let (tasks, parents) = (&entry.tasks[..], near.as_fd());
+    // A copy in memory shall go with the first process: then that has memory of its own.
+    let child = if wait || own.is_copy {
+        let own = Some(own.file.as_fd());
+        let start = Start { spec, tasks, stdio: kind, wait, parents, own };
+        process::clone_into(spec.namespaces, entry.into, (&start, ends), |(start, ends)| {
+            init::main(start, ends)
+        })
+    } else {
+        exe::run_from(own.file.as_fd()).context(PROTECT)?;
+        let start = Start { spec, tasks, stdio: kind, wait, parents, own: None };
+        lend::lend_into(spec.namespaces, entry.into, &start, ends, init::main)
     };
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
@@ -115,12 +119,9 @@ fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Proces
     Ok(Process { child: child.context("clone the first process")?, socket: near })
 }
 
-/// Makes this process, and so what it starts, run from a file that nobody can write: programs of
-/// a container could find the way to it through /proc.
-pub fn protect_file() -> Result<()> {
-    let protect = || exe::run_from(exe::unwritable()?.as_fd());
-    protect().context("protect the file of this program")
-}
+/// What is being done where a process is made to run from a file that nobody can write: programs
+/// of a container could find the way to it through /proc.
+pub const PROTECT: &str = "protect the file of this program";
 
 /// Tells the kernel how readily to kill a process when memory is short.
 ///

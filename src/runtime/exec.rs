@@ -1,6 +1,6 @@
 //! Runs a further program in a container that runs already.
 
-use super::create::{Process, protect_file, set_oom_score};
+use super::create::{PROTECT, Process, set_oom_score};
 use super::init::open_streams;
 use super::program::{self, Tie};
 use super::spec::{Program, Stdio, StdioKind};
@@ -8,7 +8,7 @@ use crate::cgroups::{Entry, Group};
 use crate::error::{Context, Error, FAILURE, Result};
 use crate::sys::lend::{self, Ends};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, io};
+use crate::sys::{Errno, exe, io};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -36,7 +36,9 @@ pub fn exec(
         set_oom_score("self", score)?;
     }
     // Before anything of ours can be seen from inside.
-    protect_file()?;
+    let own = exe::unwritable().context(PROTECT)?;
+    exe::run_from(own.file.as_fd()).context(PROTECT)?;
+    drop(own);
     process::set_not_dumpable().context("protect this process")?;
     match process::setns(pidfd, namespaces) {
         Err(Errno::ESRCH) => return Err(Error::new("it is not running")),

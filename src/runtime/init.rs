@@ -2,6 +2,7 @@
 //!
 //! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
 
+use super::create::PROTECT;
 use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
@@ -12,7 +13,7 @@ use crate::namespace::{credentials, dev, lock, mounts, net, root};
 use crate::sys::lend::Ends;
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, exe, process};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -26,11 +27,17 @@ pub struct Start<'a> {
     pub wait: bool,
     /// The parent's end of the socket.
     pub parents: BorrowedFd<'a>,
+    /// The file to run from from here on, unless the parent saw to that.
+    pub own: Option<BorrowedFd<'a>>,
 }
 
 /// Becomes the container's first program, or reports why not.
 pub fn main(start: &Start<'_>, [stdin, stdout, stderr, mut socket]: Ends) -> ! {
     process::close_parents(start.parents);
+    let protect = || start.own.map_or(Ok(()), exe::run_from);
+    if let (Err(error), Some(socket)) = (protect().context(PROTECT), &socket) {
+        program::give_up(socket.as_fd(), &error);
+    }
     let Err(error) = become_container(start, [stdin, stdout, stderr], &mut socket);
     match &socket {
         Some(socket) => program::give_up(socket.as_fd(), &error),

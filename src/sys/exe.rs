@@ -13,16 +13,26 @@ use syscalls::{Sysno, syscall};
 
 const PAGE: usize = 4096;
 
+/// A file with the content of this process's own, which nobody can write to.
+#[derive(Debug)]
+pub struct Unwritable {
+    pub file: OwnedFd,
+    /// Whether it is a copy, which stays in memory for as long as a process runs from it.
+    pub is_copy: bool,
+}
+
 /// Opens this process's own file where nobody can write to it: through a read-only mount that has
 /// no place in any tree, or as a sealed copy in memory.
 ///
 /// Errors: `ENOSYS` where the kernel has neither of them.
-pub fn unwritable() -> Result<OwnedFd> {
+pub fn unwritable() -> Result<Unwritable> {
     let own = proc::dir("self")?;
     match through_mount(&own) {
         // Before Linux 5.12; a program that was started in another mount namespace.
-        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => sealed_copy(&own),
-        other => other,
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => {
+            Ok(Unwritable { file: sealed_copy(&own)?, is_copy: true })
+        }
+        other => Ok(Unwritable { file: other?, is_copy: false }),
     }
 }
 
