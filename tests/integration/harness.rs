@@ -12,6 +12,7 @@ use crate::harness_net::Host;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -283,6 +284,13 @@ pub fn names(directory: &Path) -> impl Iterator<Item = String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
+/// Whether a process runs from this file, by whatever name it came to it.
+pub fn runs(pid: u32, binary: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    let own = identity(Path::new(&format!("/proc/{pid}/exe")));
+    own.is_some() && own == identity(binary)
+}
+
 /// The processes of the machine.
 pub fn processes() -> impl Iterator<Item = u32> {
     names(Path::new("/proc")).filter_map(|name| name.parse().ok())
@@ -458,14 +466,12 @@ fn clear(binary: &Path, base: &Path, host: Option<&Host>) {
     if args.len() > 2 {
         rocker(&args);
     }
-    // Should the engine itself be what is broken: its processes carry the directory in their
-    // environment.
-    let mark = format!("ROCKER_ROOT={}", base.join("root").display());
+    // Should the engine itself be what is broken: its processes have the directory open.
     for pid in processes() {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let marked = environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
-        let runs = fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
-        if marked && runs {
+        let directory = PathBuf::from(format!("/proc/{pid}/fd"));
+        let opened = |name: String| fs::read_link(directory.join(name)).ok();
+        let marked = names(&directory).filter_map(opened).any(|file| file.starts_with(base));
+        if marked && runs(pid, binary) {
             kill(pid, libc::SIGKILL);
         }
     }

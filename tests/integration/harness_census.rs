@@ -1,6 +1,6 @@
 //! What a rocker has on the machine, to compare before and after.
 
-use crate::harness::{Rocker, names, processes};
+use crate::harness::{Rocker, names, processes, runs};
 use crate::harness_host as machine;
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,8 +100,7 @@ fn walk(directory: &Path, found: &mut BTreeSet<PathBuf>) {
 fn describe(pid: u32, binary: &Path) -> Option<String> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let cgroup = fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
-    let runs = fs::read_link(directory.join("exe")).is_ok_and(|exe| exe == binary);
-    if !runs && !cgroup.contains("/rocker/") {
+    if !runs(pid, binary) && !cgroup.contains("/rocker/") {
         return None;
     }
     let words = fs::read(directory.join("cmdline")).unwrap_or_default();

@@ -139,10 +139,7 @@ fn a_container_whose_keeper_was_killed_can_be_started_stopped_and_removed() {
 fn keepers(rocker: &Rocker) -> Vec<u32> {
     let pids = crate::harness::names(std::path::Path::new("/proc"));
     let pids = pids.filter_map(|name| name.parse::<u32>().ok());
-    let runs = |pid: &u32| {
-        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == rocker.binary())
-    };
-    pids.filter(runs).collect()
+    pids.filter(|pid| crate::harness::runs(*pid, rocker.binary())).collect()
 }
 
 #[test]
