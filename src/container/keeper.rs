@@ -136,9 +136,9 @@ impl Keeper {
             }
             Err(error) => {
                 // The first error is the one to report; the next sweep repeats what fails here.
-                let _ = clean_up(&engine, &container, &state);
+                let clean = clean_up(&engine, &container, &state).is_ok();
                 layer::release(&engine, &container, &state);
-                if remove_on_failure {
+                if remove_on_failure && clean {
                     let _ = erase(&engine, &container, &record.name);
                 } else {
                     let error = error.to_string();
@@ -316,7 +316,8 @@ impl Keeper {
     fn record_end(&mut self, code: u8) -> Option<Duration> {
         let oom_killed = self.record.limits.memory.is_some() && self.group.oom_killed();
         let group = std::mem::take(&mut self.group);
-        let _ = group.destroy();
+        // What stays of it is named in what stays of the container, and is removed with that.
+        let removed = group.destroy().is_ok();
         let _ = self.container.dir.unlink(SOCKET);
         self.listener = None;
         if self.container.lock().is_err() {
@@ -326,7 +327,9 @@ impl Keeper {
         wiring::end(&self.engine, &self.container, &self.state.net);
         if self.record.auto_remove {
             layer::release(&self.engine, &self.container, &self.state);
-            let _ = erase(&self.engine, &self.container, &self.record.name);
+            if removed {
+                let _ = erase(&self.engine, &self.container, &self.record.name);
+            }
             return None;
         }
         // `stop` may have left its mark meanwhile.
@@ -344,7 +347,7 @@ impl Keeper {
             status,
             pid: 0,
             keeper: if again.is_some() { stored.keeper } else { 0 },
-            cgroups: Vec::new(),
+            cgroups: if removed { Vec::new() } else { stored.cgroups.clone() },
             finished: now(),
             finished_uptime: time::since_boot(),
             exit_code: code,
