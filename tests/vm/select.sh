@@ -7,6 +7,6 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 pattern=.
-[ "$1" = all ] || pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|network|privileges|restart|run)::'
+[ "$1" = all ] || pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run)::'
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
 "$2" --list --format terse | sed -n 's/: test$//p' | grep -E "$pattern" | grep -v -F "$left_out"
