@@ -211,6 +211,8 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
             // another process with its number would not have locked this directory.
             let is_held = |state: &State| locks.contains(&(state.keeper, state.keeper_lock));
             let container = match read_state(&parent, &id) {
+                // It is being made, or was when its maker died: no name leads to it.
+                Some(state) if ephemeral && !state.status.is_alive() => continue,
                 Some(state) if !state.status.is_alive() || is_held(&state) => {
                     states.push(in_this_boot(state, &boot));
                     continue;

@@ -100,6 +100,22 @@ fn killing_the_client_leaves_the_container_running() {
 }
 
 #[test]
+fn what_was_being_made_when_the_power_went_is_neither_listed_nor_in_the_way() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["create", "--name", "web", "--image", "busybox", "true"];
+    let id = rocker.ok(&words).trim_end().to_string();
+    // As it was just before it came to its place, and as another boot finds it.
+    let staged = rocker.root().join("tmp").join(&id);
+    fs::rename(rocker.root().join("containers").join(&id), &staged).unwrap();
+    fs::remove_dir_all(rocker.run_root()).unwrap();
+    assert_eq!(rocker.ok(&["ps", "-q"]), "");
+    assert_eq!(rocker.run(&["inspect", "web"]).code, 1);
+    rocker.ok(&words);
+    assert_eq!(rocker.ok(&["ps", "-q"]).lines().count(), 1);
+    assert!(!staged.exists(), "it is still there");
+}
+
+#[test]
 fn a_program_killed_from_outside_shows_as_exited() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &[]);
