@@ -466,6 +466,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     clean_up(engine, &container, &state)?;
     let shown = record.as_ref().map_or(container.id.as_str(), |record| &record.name);
     erase(engine, &container, shown)?;
+    wiring::sweep(engine)?;
     // The last user of an image that has been removed takes its layers with it.
     let known = record.is_ok_and(|record| {
         engine.images.find(&record.image).is_ok_and(|image| image.id == record.image_id)

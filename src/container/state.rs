@@ -298,7 +298,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
         let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
         erase(engine, &container, &name)?;
     }
-    Ok(())
+    wiring::sweep(engine)
 }
 
 #[cfg(test)]

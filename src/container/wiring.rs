@@ -378,6 +378,26 @@ pub fn end(engine: &Engine, container: &Container, started_with: &NetState) {
     }
 }
 
+/// Gives back the addresses of containers that are gone: a keeper that was killed may not have
+/// written down yet which it had.
+pub fn sweep(engine: &Engine) -> Result<()> {
+    let networks = match engine.images.directory().dir("networks") {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other.context("open the networks")?,
+    };
+    for name in networks.names().context("list the networks")? {
+        let path = std::path::Path::new(&name).join("leases");
+        let Ok(leases) = networks.dir(&path) else { continue };
+        for (address, text) in ipam::members(&leases)? {
+            let id = text.split(' ').next().unwrap_or_default();
+            if engine.open_id(id)?.is_none() {
+                ipam::give_back(&leases, &address.to_string(), id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Gives back what a container that has ended had of networks. May be called at any time, twice.
 pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
     if net.endpoints.is_empty() {

@@ -64,10 +64,11 @@ impl Drop for Stage {
     }
 }
 
-/// Removes what processes that are gone have staged.
-pub fn sweep(root: &Dir) -> Result<()> {
+/// Removes what processes that are gone have staged. Tells whether there was any of it.
+pub fn sweep(root: &Dir) -> Result<bool> {
+    let mut found = false;
     let tmp = match root.dir(TMP) {
-        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(false),
         other => other.context("open tmp of the store")?,
     };
     for name in tmp.names().context("list tmp of the store")? {
@@ -78,7 +79,8 @@ pub fn sweep(root: &Dir) -> Result<()> {
         let Ok(dir) = tmp.dir(&name) else { continue };
         if fs::lock(dir.as_fd(), Lock::TryExclusive).is_ok() {
             remove_tree(&tmp, &name)?;
+            found = true;
         }
     }
-    Ok(())
+    Ok(found)
 }

@@ -294,7 +294,19 @@ impl Store {
 
     /// Removes what processes that are gone have staged.
     pub fn sweep(&self) -> Result<()> {
-        stage::sweep(&self.root)
+        if !stage::sweep(&self.root)? {
+            return Ok(());
+        }
+        // It may have died between the last tag of a name and the directory of that name.
+        let images = self.images()?;
+        fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
+        for name in images.names().context("list the images")? {
+            if name != IDS {
+                // One that holds a tag stays.
+                let _ = images.rmdir(&name);
+            }
+        }
+        Ok(())
     }
 }
 
