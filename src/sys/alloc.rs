@@ -88,14 +88,16 @@ unsafe impl GlobalAlloc for Pieces {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let state = self.0.get();
         // SAFETY: as above; the layout is the caller's.
         unsafe {
-            if class(layout).is_none() {
-                // Fresh pages are zero, and stay untouched until they are used.
-                return given(System.alloc_zeroed(layout));
-            }
+            // Fresh pages are zero, and stay untouched until they are used: those of the system,
+            // and what of the array was never given out.
+            let Some(class) = class(layout) else { return given(System.alloc_zeroed(layout)) };
+            let used = (*state).used;
+            let is_fresh = (*state).free[class].is_null();
             let piece = self.alloc(layout);
-            if !piece.is_null() {
+            if !is_fresh || (*state).used == used {
                 piece.write_bytes(0, layout.size());
             }
             piece

@@ -516,9 +516,9 @@ pub(super) fn clean_ranges(ranges: &mut [(usize, usize); 8]) -> usize {
             }
         }
     }
-    // Four pages are more than this function's caller and the red zone below it need.
+    // This function's caller lies above it, so the page below is more than anybody needs.
     let here = (&raw const found).addr() & !(PAGE - 1);
-    ranges[found] = (here - 32 * PAGE, 28 * PAGE);
+    ranges[found] = (here - 32 * PAGE, 31 * PAGE);
     found + 1
 }
 
