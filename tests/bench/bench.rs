@@ -18,10 +18,11 @@ use setup::Setup;
 /// A section by its name; the number is how often a start is repeated.
 type Section = (&'static str, fn(&Setup, &mut Report, usize));
 
-const SECTIONS: [Section; 13] = [
+const SECTIONS: [Section; 14] = [
     ("hot", start::hot),
     ("rights", start::rights),
     ("cold", start::cold),
+    ("bridge", start::bridge),
     ("engines", start::engines),
     ("exec", start::exec),
     ("beside", start::beside),
