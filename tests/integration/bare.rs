@@ -37,6 +37,8 @@ impl Bare {
         let mut command = Command::new("chroot");
         command.arg(&self.root).arg("/rocker").args(args).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Each has its state below the same path, so two of them must not meet on one network.
+        self.rocker.host.enter(&mut command);
         command
     }
 

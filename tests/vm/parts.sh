@@ -14,7 +14,8 @@ make_files() {
     mkdir -p "$2/own/modules"
     "$here/modules.sh" "$3" "$2/own/modules/host" $overlay loop veth bridge nf_tables nft_chain_nat \
         nft_masq nft_nat nft_ct
-    "$here/modules.sh" "$3" "$2/own/modules/disk" virtio_pci virtio_blk ext4 squashfs
+    "$here/modules.sh" "$3" "$2/own/modules/disk" virtio_pci virtio_blk crc32c_generic ext4 \
+        squashfs
     if [ "$4" = initramfs ]; then
         mkdir -p "$2/own/tmp"
         { archive "$1"; archive "$2/own"; } >"$2/initrd"
