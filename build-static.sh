@@ -127,12 +127,13 @@ build_rustup() {
 }
 
 # gcc itself, not musl-gcc, knows -static-pie; libc.a must follow rcrt1.o, which needs it. std names
-# libunwind, but where a panic aborts nothing calls it: an empty archive does.
+# libunwind, which could print the way to a panic: an archive that finds none does.
 build_debian() {
     musl=/usr/lib/x86_64-linux-musl
     empty=$PWD/target/empty-libraries
     mkdir -p "$empty"
-    [ -e "$empty/libunwind.a" ] || ar rcs "$empty/libunwind.a"
+    echo 'int _Unwind_Backtrace(void) { return 5; } unsigned long _Unwind_GetIP(void) { return 0; }' |
+        gcc -Os -fPIE -x c -c -o "$empty/unwind.o" - && ar rcs "$empty/libunwind.a" "$empty/unwind.o"
     export RUSTC=/usr/bin/rustc
     export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=gcc
     build /usr/bin/cargo "-C link-self-contained=no -C link-arg=-nostartfiles \
