@@ -385,6 +385,7 @@ pub fn runtime_spec(
         unmasked: kept.is_some_and(|kept| kept.unmasked),
         privileged: kept.is_some_and(|kept| kept.privileged),
         init: record.init,
+        shared: record.mounts.iter().any(|mount| mount.kind != MountKind::Tmpfs),
         program: program(record),
     })
 }

@@ -87,22 +87,27 @@ pub fn run(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
 }
 
 fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Process> {
-    let own = exe::unwritable().context(PROTECT)?;
+    // Who stays inside as he is, and who cannot look beforehand at what he is going to execute.
+    let own = match spec.init || spec.shared {
+        true => Some(exe::unwritable().context(PROTECT)?),
+        false => None,
+    };
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
     let (kind, [stdin, stdout, stderr]) = stdio.split();
     let ends = [stdin, stdout, stderr, Some(far)];
     let (tasks, parents) = (&entry.tasks[..], near.as_fd());
     // A copy in memory shall go with the first process: then that has memory of its own.
-    let child = if wait || own.is_copy {
-        let own = Some(own.file.as_fd());
-        let start = Start { spec, tasks, stdio: kind, wait, parents, own };
+    let mut start = Start { spec, tasks, stdio: kind, wait, parents, own: None };
+    let child = if wait || own.as_ref().is_some_and(|own| own.is_copy) {
+        start.own = own.as_ref().map(|own| own.file.as_fd());
         process::clone_into(spec.namespaces, entry.into, (&start, ends), |(start, ends)| {
             init::main(start, ends)
         })
     } else {
-        exe::run_from(own.file.as_fd()).context(PROTECT)?;
-        let start = Start { spec, tasks, stdio: kind, wait, parents, own: None };
+        if let Some(own) = &own {
+            exe::run_from(own.file.as_fd()).context(PROTECT)?;
+        }
         lend::lend_into(spec.namespaces, entry.into, &start, ends, init::main)
     };
     let child = match child {

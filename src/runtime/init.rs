@@ -63,6 +63,9 @@ fn become_container(
     }
     let streams = set_up(spec, stdio, ends, socket)?;
     let prepared = program::prepare(&spec.program)?;
+    if !spec.init && !spec.shared && !prepared.is_certain()? {
+        exe::run_from_copy().context(PROTECT)?;
+    }
     if wait && !report::wait_for_start(socket.as_fd()) {
         return Err(Error::new("the keeper is gone"));
     }

@@ -4,6 +4,7 @@
 
 pub mod create;
 pub mod exec;
+mod executable;
 pub mod init;
 pub mod program;
 pub mod reaper;

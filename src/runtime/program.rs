@@ -1,5 +1,6 @@
 //! The last steps before a program runs: account, directory, rights, and execve itself.
 
+use super::executable;
 use super::report;
 use super::spec::Program;
 use super::words;
@@ -59,6 +60,21 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
         workdir: c_string(workdir)?,
         rights: program.rights.clone(),
     })
+}
+
+impl Prepared {
+    /// Whether executing the program certainly involves no file that a link of /proc leads to.
+    pub fn is_certain(&self) -> Result<bool> {
+        let root = Dir::open("/").context("open the root")?;
+        Ok(self.paths.iter().all(|path| match path.to_str() {
+            Ok(path) if path.starts_with('/') => executable::is_certain(&root, path),
+            Ok(path) => {
+                let workdir = self.workdir.to_string_lossy();
+                executable::is_certain(&root, &format!("{workdir}/{path}"))
+            }
+            Err(_) => false,
+        }))
+    }
 }
 
 /// A single word with blanks is a whole command line, unless the container has such a file.

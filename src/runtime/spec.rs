@@ -22,6 +22,9 @@ pub struct Spec {
     pub cgroup2: bool,
     /// Whether a process of ours comes first, which reaps what the program leaves behind.
     pub init: bool,
+    /// Whether others can change files of the container while it is being started: it has some
+    /// of theirs.
+    pub shared: bool,
     /// Besides the usual ones.
     pub devices: Vec<Device>,
     /// Path below /proc/sys, and value.

@@ -68,12 +68,22 @@ fn the_program_of_rocker_cannot_be_written_from_inside_while_it_enters() {
 fn an_image_whose_shell_is_the_program_of_rocker_changes_nothing() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let before = own_file(&rocker);
-    let script = "rm /bin/sh; ln -s /proc/self/exe /bin/sh; printf '#!/proc/self/exe\n' > /run.sh; \
-        chmod 755 /run.sh";
-    rocker.ok(&["run", "--name", "maker", "busybox", "sh", "-c", script]);
+    // A program for this machine that names a loader and has nothing else.
+    let mut loaded = vec![0_u8; 64 + 56];
+    loaded[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    (loaded[16], loaded[18], loaded[20], loaded[32]) = (3, 62, 1, 64);
+    (loaded[52], loaded[54], loaded[56]) = (64, 56, 1);
+    (loaded[64], loaded[72], loaded[96]) = (3, 120, 15);
+    loaded.extend(b"/proc/self/exe\0");
+    let loaded: String = loaded.iter().map(|byte| format!("\\{byte:03o}")).collect();
+    let script = format!(
+        "rm /bin/sh; ln -s /proc/self/exe /bin/sh; printf '#!/proc/self/exe\n' > /run.sh; \
+         printf '{loaded}' > /loaded; chmod 755 /run.sh /loaded"
+    );
+    rocker.ok(&["run", "--name", "maker", "busybox", "sh", "-c", &script]);
     rocker.ok(&["commit", "maker", "evil"]);
     rocker.ok(&["rm", "maker"]);
-    for program in ["/bin/sh", "/run.sh"] {
+    for program in ["/bin/sh", "/run.sh", "/loaded"] {
         for _ in 0..rounds(5) {
             // Rocker's own words, from inside: there is nothing there that it could do.
             let output = rocker.run(&["run", "--rm", "evil", program, "ps"]);
@@ -81,6 +91,29 @@ fn an_image_whose_shell_is_the_program_of_rocker_changes_nothing() {
         }
     }
     assert!(own_file(&rocker) == before);
+}
+
+#[test]
+fn a_first_program_that_is_rocker_itself_does_not_run_from_its_file() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["run", "--name", "maker", "busybox", "ln", "-s", "/proc/self/exe", "/self"]);
+    rocker.ok(&["commit", "maker", "evil"]);
+    let own = fs::metadata(rocker.binary()).unwrap();
+    let volume = format!("{}:/volume", rocker.files().display());
+    // What others can change meanwhile cannot be looked at beforehand.
+    for options in [&["--net", "none"][..], &["--init"], &["-v", &volume]] {
+        let words = [&["run", "-d", "-i", "--name", "evil"], options, &["evil"]].concat();
+        rocker.ok(&[&words[..], &["/self", "import", "-", "x"]].concat());
+        let pid = rocker.ok(&["inspect", "--format", "{{.State.Pid}}", "evil"]);
+        let runs_from = format!("/proc/{}/exe", pid.trim());
+        let there = fs::metadata(&runs_from).unwrap();
+        if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
+            // Opening it for writing would be refused in any case for as long as it runs.
+            let changed = fs::set_permissions(&runs_from, there.permissions());
+            assert_eq!(changed.unwrap_err().raw_os_error(), Some(libc::EROFS), "{options:?}");
+        }
+        rocker.ok(&["rm", "-f", "evil"]);
+    }
 }
 
 #[test]
