@@ -39,6 +39,8 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
     };
     Ok(match relay::run(relay)? {
         Left::Exited(code) => Ran::Ended(code),
+        Left::Unread => Ran::Ended(relay::NO_READER),
+        Left::Closed => return Err(relay::keeper_gone()),
         Left::Detached => Ran::Detached(container.id),
         Left::Failed(error) => return Err(error),
     })

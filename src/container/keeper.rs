@@ -11,12 +11,13 @@ use super::state::{SOCKET, clean_up, erase, now};
 use super::store::{Container, Engine, boot_id};
 use super::streams::{Client, Streams};
 use super::wiring::{self, Wiring};
-use super::{layer, spec, state};
+use super::{layer, membership, spec, state};
 use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result};
+use crate::namespace::net;
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
-use crate::runtime::{self, Process, Spec, Stdio};
+use crate::runtime::{self, Network, Process, Stdio, report};
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{io, process, time, tty};
@@ -47,8 +48,17 @@ pub struct Order {
 /// Starts a keeper. The socket is the first client's.
 pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
     let (near, far) = io::socket_pair().context("make a socket pair")?;
+    let own_network = membership::has_own_namespace(&order.record);
     let child = process::clone_into(Namespaces::default(), None, (order, far), main);
-    Ok((child.context("start the keeper")?, near))
+    let child = child.context("start the keeper")?;
+    if own_network {
+        // It takes the kernel as long as the keeper takes for all that comes before. Without it, the
+        // first process tries itself, and reports why it cannot.
+        let network = net::make().ok();
+        let network = network.as_ref().map(AsFd::as_fd);
+        let _ = io::send(near.as_fd(), &FromClient::Network.encode(), network);
+    }
+    Ok((child, near))
 }
 
 fn main((order, socket): (Order, OwnedFd)) -> ! {
@@ -56,16 +66,17 @@ fn main((order, socket): (Order, OwnedFd)) -> ! {
     // The caller's terminal, pipes and stray descriptors must not stay open for days.
     let detached = process::detach(&kept).context("detach the keeper");
     let mut client = Client::new(socket, order.attached, order.owns_input);
+    client.is_parent = order.attached;
     let announce = order.announce;
-    let ended = detached.and_then(|()| Keeper::start(order));
+    let arriving = client.socket.try_clone().ok();
+    let ended = detached.and_then(|()| Keeper::start(order, arriving));
     match ended {
         Ok(mut keeper) => {
             if announce {
                 client.send(&FromKeeper::Started);
             }
             keeper.clients.push(client);
-            keeper.serve();
-            process::exit_now(0)
+            process::exit_now(keeper.serve())
         }
         Err(error) => {
             let error = if error.code == FAILURE { error.code(ENGINE) } else { error };
@@ -104,7 +115,7 @@ const QUIET_MILLISECONDS: i32 = 200;
 
 impl Keeper {
     /// Starts the container; on failure nothing of it is left.
-    fn start(order: Order) -> Result<Self> {
+    fn start(order: Order, arriving: Option<OwnedFd>) -> Result<Self> {
         let signals = io::SignalSet::FORWARDABLE;
         io::block_signals(signals).context("block the signals")?;
         let signals = io::signal_fd(signals).context("watch the signals")?;
@@ -112,7 +123,7 @@ impl Keeper {
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         let (alive, inode) = state::hold_alive(&container).unzip();
         state.keeper_lock = inode.unwrap_or(0);
-        match bring_up(&engine, &container, &mut record, &mut state, size) {
+        match bring_up(&engine, &container, &mut record, &mut state, size, arriving) {
             Ok((Running { process, group, streams, log, listener }, wiring)) => {
                 container.unlock();
                 Ok(Self {
@@ -152,21 +163,21 @@ impl Keeper {
         }
     }
 
-    /// Serves clients until the container has ended and everybody knows.
-    fn serve(&mut self) {
+    /// Serves clients until the container has ended and everybody knows. Gives its exit code.
+    fn serve(&mut self) -> u8 {
         // On the heap: its pages are touched only when there is something to read.
         let mut buffer = vec![0; CHUNK + 1];
-        let Ok(buffer) = <&mut [u8; CHUNK + 1]>::try_from(&mut buffer[..]) else { return };
+        let Ok(buffer) = <&mut [u8; CHUNK + 1]>::try_from(&mut buffer[..]) else { return ENGINE };
         loop {
             while !self.wait(buffer) {}
             let exit = process::wait(self.process.child.pidfd.as_fd());
             self.drain(buffer);
             let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
             let pause = self.record_end(code);
-            self.finish(code);
+            self.finish(code, pause.is_none());
             match pause {
                 Some(pause) if self.start_again(pause) => {}
-                _ => return,
+                _ => return code,
             }
         }
     }
@@ -290,7 +301,8 @@ impl Keeper {
                 // It may have ended just now.
                 let _ = process::send_signal(process.child.pidfd.as_fd(), signal);
             }
-            FromClient::Hello { .. } => {}
+            // Too late: the container has another.
+            FromClient::Network | FromClient::Hello { .. } => {}
         });
     }
 
@@ -362,9 +374,10 @@ impl Keeper {
         again
     }
 
-    /// Tells the clients, and waits a little for those that are slow.
-    fn finish(&mut self, code: u8) {
-        for client in &mut self.clients {
+    /// Tells the clients, and waits a little for those that are slow. The `last` time there is one
+    /// that hears it from the end of this process: it need not be woken twice.
+    fn finish(&mut self, code: u8, last: bool) {
+        for client in self.clients.iter_mut().filter(|client| !(last && client.is_parent)) {
             client.send(&FromKeeper::Exited(code));
         }
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -406,8 +419,10 @@ fn bring_up(
     record: &mut Record,
     state: &mut State,
     size: tty::Size,
+    arriving: Option<OwnedFd>,
 ) -> Result<(Running, Wiring)> {
     let mut wiring = wiring::reserve(engine, container, record, state)?;
+    wiring.arriving = arriving.filter(|_| membership::has_own_namespace(record));
     let mut ways = layer::Ways::of(container, record);
     loop {
         let layer = ways.next(engine, container, record)?;
@@ -457,15 +472,22 @@ fn attempt(
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let stdio = Cell::new(Some(stdio));
-        let made = |make: fn(&Spec, &Group, Stdio) -> Result<Process>| {
-            let stdio = || stdio.take().unwrap_or(Stdio::Null);
-            wiring::create_process(engine, record, &|| make(&spec, &group, stdio()))
-        };
+        // A second attempt finds nothing on its way any more.
+        let arriving = wiring.arriving.take();
         let process = match record.net.memberships.is_empty() {
-            true => made(runtime::run)?,
+            true => {
+                let network =
+                    arriving.as_ref().map_or(Network::New, |s| Network::Arriving(s.as_fd()));
+                let stdio = || stdio.take().unwrap_or(Stdio::Null);
+                let run = || runtime::run(&spec, &group, stdio(), network);
+                wiring::create_process(engine, record, &run)?
+            }
             false => {
-                let process = made(runtime::create)?;
-                let joined = wiring.join(record, &state.net, &process.child);
+                let netns = arriving.and_then(|socket| report::receive_network(socket.as_fd()));
+                let netns = netns.map_or_else(net::make, Ok)?;
+                let stdio = stdio.take().unwrap_or(Stdio::Null);
+                let process = runtime::create(&spec, &group, stdio, Network::Given(netns.as_fd()))?;
+                let joined = wiring.join(record, &state.net, &netns);
                 joined.and_then(|()| process.start()).inspect_err(|_| end(&process))?;
                 process
             }

@@ -175,7 +175,6 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let tty = record.tty;
     // An attached client hears of the end, or of a failure: it need not be woken for the start.
     let announce = options.detach || options.cidfile.is_some() || options.pidfile.is_some();
-    let stays = !record.restart.is_empty();
     let order = Order {
         root_path: engine.root_path.clone(),
         run_path: engine.run_path.clone(),
@@ -209,23 +208,19 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         detach_keys: keys,
         signals: !options.no_signal_proxy && !tty,
     };
-    relay_to_end(relay, child, id, stays)
+    relay_to_end(relay, child, id)
 }
 
-/// `stays` tells that the keeper may start the container again, and is not to be waited for.
-fn relay_to_end(relay: Relay, keeper: process::Child, id: String, stays: bool) -> Result<Ran> {
+fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {
     match relay::run(relay)? {
         Left::Failed(error) => {
             relay::bury_keeper(keeper.pidfd.as_fd());
             Err(error)
         }
         Left::Detached => Ok(Ran::Detached(id)),
-        Left::Exited(code) => {
-            if !stays {
-                relay::bury_keeper(keeper.pidfd.as_fd());
-            }
-            Ok(Ran::Ended(code))
-        }
+        Left::Exited(code) => Ok(Ran::Ended(code)),
+        Left::Unread => Ok(Ran::Ended(relay::NO_READER)),
+        Left::Closed => Ok(Ran::Ended(relay::code_of_keeper(keeper.pidfd.as_fd())?)),
     }
 }
 
@@ -261,7 +256,6 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     // What a crash left of the log socket is in the way of the next one.
     clean_up(engine, &container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);
-    let stays = !record.restart.is_empty();
     let stdin = options.interactive && record.interactive;
     let fresh = State {
         stopping: false,
@@ -293,7 +287,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     }
     let signals = !options.no_signal_proxy && !tty;
     let relay = Relay { socket, stdin, terminal: tty, detach_keys: keys, signals };
-    relay_to_end(relay, child, id, stays)
+    relay_to_end(relay, child, id)
 }
 
 /// Stops a container: the stop signal, then after some seconds SIGKILL. Below zero waits for ever.

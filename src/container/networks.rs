@@ -137,9 +137,7 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
             ..Default::default()
         };
         let connected =
-            attach(engine, &store, &network, &record, &membership, &mut endpoint, || {
-                (state.pid, pidfd)
-            });
+            attach(engine, &store, &network, &record, &membership, &mut endpoint, pidfd);
         if let Err(error) = connected {
             // The first error is the one to report.
             let _ = give_back(&store, &record.id, &endpoint);
@@ -157,23 +155,24 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
     }
 }
 
-fn attach<'a>(
+fn attach(
     engine: &Engine,
     store: &crate::network::Store,
     network: &Network,
     record: &Record,
     membership: &Membership,
     endpoint: &mut Endpoint,
-    process: impl Fn() -> (u32, &'a OwnedFd),
+    pidfd: &OwnedFd,
 ) -> Result<()> {
     let mut up = up::ensure(store, network)?;
     lease(engine, store, network, record, endpoint, membership)?;
     // The way out stays where it is.
     endpoint.gateways.clear();
-    let (pid, pidfd) = process();
+    let netns = up.inside(pidfd.as_fd())?.namespace()?;
     let mac = super::membership::parse_mac(&endpoint.mac)?;
-    up.connect(&record.id, &End { name: &endpoint.interface, mac, pid }, false)?;
-    wiring::configure(&up, pidfd.as_fd(), std::slice::from_ref(endpoint))
+    let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
+    up.connect(&record.id, &end, false)?;
+    wiring::configure(&up, netns.as_fd(), std::slice::from_ref(endpoint))
 }
 
 fn give_back(store: &crate::network::Store, id: &str, endpoint: &Endpoint) -> Result<()> {

@@ -31,6 +31,8 @@ pub enum FromClient<'a> {
     StdinEnd,
     Resize(Size),
     Signal(u32),
+    /// With the container's network namespace, or without one where it could not be made.
+    Network,
 }
 
 impl FromKeeper<'_> {
@@ -68,6 +70,7 @@ impl FromClient<'_> {
                 vec![b'w', rows[0], rows[1], columns[0], columns[1]]
             }
             Self::Signal(signal) => vec![b'k', *signal as u8],
+            Self::Network => vec![b'n'],
         }
     }
 
@@ -82,6 +85,7 @@ impl FromClient<'_> {
                 columns: u16::from_le_bytes([*c, *d]),
             }),
             [b'k', signal] => FromClient::Signal((*signal).into()),
+            [b'n'] => FromClient::Network,
             _ => return None,
         })
     }

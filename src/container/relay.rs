@@ -2,7 +2,8 @@
 
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use crate::error::{Context, ENGINE, Error, Result};
-use crate::sys::{Errno, io, process, tty};
+use crate::sys::process::{self, Exit};
+use crate::sys::{Errno, io, tty};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Keys that leave a container without ending it: docker's Ctrl-p Ctrl-q.
@@ -10,7 +11,7 @@ pub const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 /// How long a first detach key waits for the second before the program gets it.
 const KEY_MILLISECONDS: i32 = 500;
 /// Exit code of a client whose reader has gone, as a shell shows SIGPIPE.
-const NO_READER: u8 = 128 + libc::SIGPIPE as u8;
+pub const NO_READER: u8 = 128 + libc::SIGPIPE as u8;
 
 /// How a client is connected.
 pub struct Relay {
@@ -28,6 +29,10 @@ pub struct Relay {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Left {
     Exited(u8),
+    /// The keeper has closed the socket without a last word: it ends as the program did, or it died.
+    Closed,
+    /// Nobody reads the output any more: the program runs on.
+    Unread,
     /// By the keys: the program runs on.
     Detached,
     /// The container could not be started.
@@ -169,7 +174,8 @@ pub fn wait_started(socket: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn keeper_gone() -> Error {
+/// The error for a keeper that ended without saying why.
+pub fn keeper_gone() -> Error {
     Error::new("the keeper of the container has gone").code(ENGINE)
 }
 
@@ -280,7 +286,7 @@ impl Loop {
 
     fn read_keeper(&mut self, buffer: &mut [u8]) -> Result<Option<Left>> {
         let length = match io::receive(self.relay.socket.as_fd(), buffer) {
-            Err(Errno::ECONNRESET) => 0,
+            Ok((0, _)) | Err(Errno::ECONNRESET) => return Ok(Some(Left::Closed)),
             other => other.context("hear the keeper")?.0,
         };
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
@@ -294,9 +300,17 @@ impl Loop {
         };
         match written {
             Ok(()) => Ok(None),
-            Err(Errno::EPIPE) => Ok(Some(Left::Exited(NO_READER))),
+            Err(Errno::EPIPE) => Ok(Some(Left::Unread)),
             Err(errno) => Err(errno).context("write the output"),
         }
+    }
+}
+
+/// Waits for the end of a keeper that is our child, and gives the exit code of its container.
+pub fn code_of_keeper(pidfd: BorrowedFd<'_>) -> Result<u8> {
+    match process::wait(pidfd).context("wait for the keeper")? {
+        Exit::Code(code) => Ok(code),
+        Exit::Signal(_) => Err(keeper_gone()),
     }
 }
 

@@ -128,6 +128,8 @@ pub struct Client {
     pub output: bool,
     /// When this one goes, the program's input ends: it is the one that started the container.
     pub owns_input: bool,
+    /// It is our parent: it waits for our end and takes the container's exit code from that.
+    pub is_parent: bool,
     /// Packets that do not fit into the socket now; no output is read while there are any.
     waiting: VecDeque<Vec<u8>>,
     pub gone: bool,
@@ -135,7 +137,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(socket: OwnedFd, output: bool, owns_input: bool) -> Self {
-        Self { socket, output, owns_input, waiting: VecDeque::new(), gone: false }
+        Self { socket, output, owns_input, is_parent: false, waiting: VecDeque::new(), gone: false }
     }
 
     /// Sends a message, or keeps it until there is room.

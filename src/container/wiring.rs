@@ -20,8 +20,8 @@ use crate::runtime::Process;
 use crate::runtime::state as processes;
 use crate::sys::Errno;
 use crate::sys::inet::{self, Peer};
-use crate::sys::process::{self, Child, Namespaces};
-use std::os::fd::AsFd;
+use crate::sys::process::{self, Namespaces};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often a free port is looked for that is free in both families.
 const TRIES: usize = 16;
@@ -33,6 +33,8 @@ pub struct Wiring {
     ups: Vec<Up>,
     /// Holds the published ports, and carries what arrives there.
     pub proxy: Option<Proxy>,
+    /// The socket of the command that started the keeper: it makes the network namespace.
+    pub arriving: Option<OwnedFd>,
 }
 
 /// The networks of an engine.
@@ -326,23 +328,16 @@ fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
 impl Wiring {
     /// Connects the first process, which waits, to the networks of its container. One that has
     /// ended already tells why itself.
-    pub fn join(&mut self, record: &Record, net: &NetState, child: &Child) -> Result<()> {
-        match self.try_join(record, net, child) {
-            Err(error) if error.errno == Some(Errno::ESRCH) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn try_join(&mut self, record: &Record, net: &NetState, child: &Child) -> Result<()> {
+    pub fn join(&mut self, record: &Record, net: &NetState, netns: &OwnedFd) -> Result<()> {
         if self.ups.is_empty() {
             return Ok(());
         }
         for (up, endpoint) in self.ups.iter_mut().zip(&net.endpoints) {
             let mac = parse_mac(&endpoint.mac)?;
-            let end = End { name: &endpoint.interface, mac, pid: child.pid };
+            let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
             up.connect(&record.id, &end, !net.ports.is_empty())?;
         }
-        configure(&self.ups[0], child.pidfd.as_fd(), &net.endpoints)?;
+        configure(&self.ups[0], netns.as_fd(), &net.endpoints)?;
         if net.publish_mode == "nft"
             && let Some(mut nat) = Nat::open()?
         {
@@ -354,12 +349,8 @@ impl Wiring {
 
 /// Gives the interfaces of a container their addresses. This process goes to its namespace and
 /// comes back: nothing of the container runs there as long.
-pub fn configure(
-    home: &Up,
-    pidfd: std::os::fd::BorrowedFd<'_>,
-    endpoints: &[Endpoint],
-) -> Result<()> {
-    let mut links = home.inside(pidfd)?;
+pub fn configure(home: &Up, netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
+    let mut links = home.inside(netns)?;
     for endpoint in endpoints {
         let addresses = endpoint_addresses(std::slice::from_ref(endpoint))?;
         let gateways: Result<Vec<Address>> =

@@ -7,7 +7,7 @@ use super::explain;
 use crate::error::{Context, Error, Result};
 use crate::sys::netlink::{self, ACK, CREATE, DUMP, EXCL, Messages, Netlink, Subject, attributes};
 use crate::sys::{Errno, net};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `IFA_F_NODAD`: usable at once, without asking the neighbours.
 const NO_DAD: u32 = 0x02;
@@ -25,8 +25,8 @@ pub struct Links(Netlink);
 pub struct End<'a> {
     pub name: &'a str,
     pub mac: [u8; 6],
-    /// The process whose namespace it comes into being in.
-    pub pid: u32,
+    /// The network namespace that it comes into being in.
+    pub netns: BorrowedFd<'a>,
 }
 
 /// `struct ifinfomsg`, with these flags set where `change` says so.
@@ -121,7 +121,7 @@ impl Links {
         let data = messages.nest(libc::IFLA_INFO_DATA, b"");
         let peer = messages.nest(PEER, &link(0, 0, 0));
         messages.put_text(libc::IFLA_IFNAME, end.name).put(libc::IFLA_ADDRESS, &end.mac);
-        messages.put_u32(libc::IFLA_NET_NS_PID, end.pid).end(peer);
+        messages.put_u32(libc::IFLA_NET_NS_FD, end.netns.as_raw_fd() as u32).end(peer);
         messages.end(data);
         messages.end(info);
         match self.0.send(messages) {

@@ -179,16 +179,16 @@ impl Up {
     }
 
     /// See `inside`.
-    pub fn inside(&self, pidfd: BorrowedFd<'_>) -> Result<Links> {
-        inside(&self.links, pidfd)
+    pub fn inside(&self, there: BorrowedFd<'_>) -> Result<Links> {
+        inside(&self.links, there)
     }
 }
 
-/// A connection to the interfaces in the network namespace of another process. This process goes
-/// there to open it, and comes back to where `home` was opened.
-pub fn inside(home: &Links, pidfd: BorrowedFd<'_>) -> Result<Links> {
+/// A connection to the interfaces in another network namespace, or in that of another process.
+/// This process goes there to open it, and comes back to where `home` was opened.
+pub fn inside(home: &Links, there: BorrowedFd<'_>) -> Result<Links> {
     let home = home.namespace()?;
-    process::setns(pidfd, Namespaces::NET).context("enter the container's network")?;
+    process::setns(there, Namespaces::NET).context("enter the container's network")?;
     let inside = Links::open();
     process::setns(home.as_fd(), Namespaces::NET).context("come back from the container")?;
     inside

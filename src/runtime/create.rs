@@ -2,10 +2,10 @@
 
 use super::init::{self, Start};
 use super::report::{self, Message};
-use super::spec::{Spec, Stdio};
+use super::spec::{Network, Spec, Stdio};
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
-use crate::sys::process::{self, Child};
+use crate::sys::process::{self, Child, Namespaces};
 use crate::sys::{Errno, control, exe, io, lend, proc};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -61,8 +61,8 @@ impl Process {
 }
 
 /// Starts the first process of a container. It sets everything up and then waits for `start`.
-pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
-    let process = launch(spec, group, stdio, true)?;
+pub fn create(spec: &Spec, group: &Group, stdio: Stdio, network: Network<'_>) -> Result<Process> {
+    let process = launch(spec, group, stdio, network, true)?;
     if let Some(score) = spec.program.oom_score_adj {
         // It waits for `start`, and ends by itself when that does not come.
         set_oom_score(&process.child.pid.to_string(), score)?;
@@ -74,19 +74,29 @@ pub fn create(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
 ///
 /// Where nothing is to be done to it between, this returns when it has got there or has failed,
 /// and is faster than `create` and `start`, because nothing of this process needs to be copied.
-pub fn run(spec: &Spec, group: &Group, stdio: Stdio) -> Result<Process> {
+pub fn run(spec: &Spec, group: &Group, stdio: Stdio, network: Network<'_>) -> Result<Process> {
     // With `init` it never gets there: it stays what it is.
     match spec.init || spec.program.oom_score_adj.is_some() {
-        false => launch(spec, group, stdio, false),
+        false => launch(spec, group, stdio, network, false),
         true => {
-            let process = create(spec, group, stdio)?;
+            let process = create(spec, group, stdio, network)?;
             process.start()?;
             Ok(process)
         }
     }
 }
 
-fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Process> {
+fn launch(
+    spec: &Spec,
+    group: &Group,
+    stdio: Stdio,
+    network: Network<'_>,
+    wait: bool,
+) -> Result<Process> {
+    let namespaces = match network {
+        Network::New => spec.namespaces,
+        _ => spec.namespaces.without(Namespaces::NET),
+    };
     // Who stays inside as he is, and who cannot look beforehand at what he is going to execute.
     let own = match spec.init || spec.shared {
         true => Some(exe::unwritable().context(PROTECT)?),
@@ -98,17 +108,17 @@ fn launch(spec: &Spec, group: &Group, stdio: Stdio, wait: bool) -> Result<Proces
     let ends = [stdin, stdout, stderr, Some(far)];
     let (tasks, parents) = (&entry.tasks[..], near.as_fd());
     // A copy in memory shall go with the first process: then that has memory of its own.
-    let mut start = Start { spec, tasks, stdio: kind, wait, parents, own: None };
+    let mut start = Start { spec, tasks, stdio: kind, network, wait, parents, own: None };
     let child = if wait || own.as_ref().is_some_and(|own| own.is_copy) {
         start.own = own.as_ref().map(|own| own.file.as_fd());
-        process::clone_into(spec.namespaces, entry.into, (&start, ends), |(start, ends)| {
+        process::clone_into(namespaces, entry.into, (&start, ends), |(start, ends)| {
             init::main(start, ends)
         })
     } else {
         if let Some(own) = &own {
             exe::run_from(own.file.as_fd()).context(PROTECT)?;
         }
-        lend::lend_into(spec.namespaces, entry.into, &start, ends, init::main)
+        lend::lend_into(namespaces, entry.into, &start, ends, init::main)
     };
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(

@@ -6,7 +6,7 @@ use super::create::PROTECT;
 use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
-use super::spec::{Spec, StdioKind};
+use super::spec::{Network, Spec, StdioKind};
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
 use crate::namespace::{credentials, dev, lock, mounts, net, root};
@@ -23,6 +23,7 @@ pub struct Start<'a> {
     /// The `tasks` files of the v1 groups to join.
     pub tasks: &'a [OwnedFd],
     pub stdio: StdioKind,
+    pub network: Network<'a>,
     /// Whether it waits, set up, until it is told to go on.
     pub wait: bool,
     /// The parent's end of the socket.
@@ -52,7 +53,7 @@ fn become_container(
     report: &mut Option<OwnedFd>,
 ) -> Result<Infallible> {
     let Some(socket) = report else { return Err(Error::new("there is nobody to report to")) };
-    let Start { spec, tasks, stdio, wait, .. } = *start;
+    let Start { spec, tasks, stdio, network, wait, .. } = *start;
     process::set_not_dumpable().context("protect the new process")?;
     Entry::join(tasks)?;
     // After the join, so that the namespace begins at the container's own group.
@@ -61,7 +62,7 @@ fn become_container(
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(errno) => return Err(errno).context("make the cgroup namespace"),
     }
-    let streams = set_up(spec, stdio, ends, socket)?;
+    let streams = set_up(spec, stdio, network, ends, socket)?;
     let prepared = program::prepare(&spec.program)?;
     if !spec.init && !spec.shared && !prepared.is_certain()? {
         exe::run_from_copy().context(PROTECT)?;
@@ -80,6 +81,7 @@ fn become_container(
 fn set_up(
     spec: &Spec,
     stdio: StdioKind,
+    network: Network<'_>,
     ends: [Option<OwnedFd>; 3],
     socket: &OwnedFd,
 ) -> Result<Streams> {
@@ -95,6 +97,10 @@ fn set_up(
     }
     let dir = root::enter_root()?;
     let own_net = spec.namespaces.has(Namespaces::NET);
+    if own_net {
+        // Late: it may still be on its way. /sys belongs to it.
+        enter_network(network)?;
+    }
     let pseudo = mounts::Pseudo {
         own_net,
         cgroup2: spec.cgroup2,
@@ -108,9 +114,6 @@ fn set_up(
     mounts::place(&dir, held)?;
     process::sethostname(&spec.hostname)
         .context(format_args!("set the host name {}", spec.hostname))?;
-    if own_net {
-        net::loopback_up()?;
-    }
     if !spec.unmasked {
         mounts::mask()?;
     }
@@ -129,6 +132,21 @@ fn set_up(
         }
     }
     Ok(streams)
+}
+
+fn enter_network(network: Network<'_>) -> Result<()> {
+    let enter = |netns| process::setns(netns, Namespaces::NET).context("enter the network");
+    match network {
+        Network::New => net::loopback_up(),
+        Network::Given(netns) => enter(netns),
+        Network::Arriving(socket) => match report::receive_network(socket) {
+            Some(netns) => enter(netns.as_fd()),
+            None => {
+                process::unshare(Namespaces::NET).context("make the network namespace")?;
+                net::loopback_up()
+            }
+        },
+    }
 }
 
 /// Opens the program's standard descriptors inside the container.

@@ -15,4 +15,4 @@ pub mod words;
 
 pub use create::{Process, create, run};
 pub use exec::exec;
-pub use spec::{Program, Spec, Stdio};
+pub use spec::{Network, Program, Spec, Stdio};

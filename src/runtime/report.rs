@@ -84,6 +84,19 @@ pub fn decode_error(bytes: &[u8]) -> Error {
     error
 }
 
+/// How long something that is to arrive is waited for.
+const PATIENCE_MILLISECONDS: i32 = 1000;
+
+/// Waits for a network namespace, which comes as the first message of somebody else. `None` where
+/// that one cannot have it made, or has gone, or is stopped.
+pub fn receive_network(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let ready = io::poll(&mut [io::Poll::readable(socket)], PATIENCE_MILLISECONDS);
+    match ready {
+        Ok(1..) => io::receive_now(socket, &mut [0]).ok()?.1,
+        _ => None,
+    }
+}
+
 /// Lets the child go on.
 pub fn send_start(socket: BorrowedFd<'_>) -> crate::sys::Result<()> {
     io::send(socket, &[START], None)

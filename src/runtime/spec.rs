@@ -6,7 +6,7 @@ use crate::namespace::mounts::Volume;
 use crate::namespace::root::Root;
 use crate::sys::process::Namespaces;
 use crate::sys::tty;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// A container: its surroundings and its first program.
 #[derive(Debug, Clone)]
@@ -52,6 +52,17 @@ pub struct Program {
     pub rights: Rights,
     /// From -1000, never killed when memory is short, to 1000; unsaid, as its parent.
     pub oom_score_adj: Option<i64>,
+}
+
+/// Where the network namespace comes from, when it is none of the host's.
+#[derive(Debug, Clone, Copy)]
+pub enum Network<'a> {
+    /// The kernel makes it together with the first process.
+    New,
+    /// This is it; its loopback is up.
+    Given(BorrowedFd<'a>),
+    /// It comes over this socket, for which see `report::receive_network`; else it is made.
+    Arriving(BorrowedFd<'a>),
 }
 
 /// Where the three standard descriptors of a program lead.

@@ -16,12 +16,15 @@ fn request(name: &[u8]) -> libc::ifreq {
     request
 }
 
-/// Brings an interface of this network namespace up.
-pub fn interface_up(name: &CStr) -> Result<()> {
+/// A socket of this network namespace, for requests only.
+pub fn socket() -> Result<OwnedFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: no memory is passed.
-    let socket = owned(unsafe {
-        syscall!(Sysno::socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    }?);
+    unsafe { syscall!(Sysno::socket, libc::AF_INET, kind, 0) }.map(owned)
+}
+
+/// Brings an interface up, in the namespace of `socket`.
+pub fn interface_up(socket: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     let mut request = request(name.to_bytes());
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     let request = &raw const request;

@@ -4,7 +4,7 @@
 //! strace makes the fault at the N-th call of each process. A run of the tests takes a sample of the
 //! calls, `make torture` every one.
 
-use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, has_program, skip};
+use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, has_program, skip, wait_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -313,4 +313,36 @@ fn a_call_that_is_refused_is_told_and_never_taken_for_success() {
 /// output the harness keeps to itself then.
 fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "faults: {text}");
+}
+
+/// The client makes the network namespace while the keeper makes the rest.
+#[test]
+fn a_client_that_makes_no_network_in_time_leaves_that_to_the_container() {
+    if !has_program("strace") {
+        skip("strace is not there");
+        return;
+    }
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for network in ["none", "rocker0"] {
+        for fault in [
+            "unshare:error=EPERM",
+            "unshare:signal=KILL",
+            "sendmsg:error=ENOBUFS:when=1",
+            "sendmsg:delay_enter=1500000:when=1",
+        ] {
+            // The client alone is traced.
+            let mut command = Command::new("strace");
+            command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={fault}"), "--"]);
+            command.arg(rocker.binary()).args(["run", "-d", "--name", "web", "--net", network]);
+            command.args(["busybox", "sleep", "1000"]);
+            rocker.prepare(&mut command);
+            finish(command, b"", PATIENCE);
+            let running = || rocker.run(&["exec", "web", "true"]).code == 0;
+            assert!(wait_until(PATIENCE, running), "{network} {fault}");
+            let links = rocker.ok(&["exec", "web", "ip", "-o", "link"]);
+            assert!(links.contains("lo: <LOOPBACK,UP"), "{network} {fault}: {links}");
+            assert_eq!(links.contains("eth0"), network != "none", "{network} {fault}: {links}");
+            rocker.ok(&["rm", "-f", "web"]);
+        }
+    }
 }

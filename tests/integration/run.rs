@@ -169,6 +169,18 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn a_client_whose_output_nobody_reads_ends_and_the_container_runs_on() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let run = format!("{} run --name web --image busybox yes", rocker.binary().display());
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", &format!("{{ {run}; echo $? >&2; }} | head -n 1")]);
+    rocker.prepare(&mut shell);
+    let output = crate::harness::finish(shell, b"", PATIENCE);
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("y\n", "141\n"));
+    assert_eq!(rocker.inspect("web", "{{.State.Status}}"), "running");
+}
+
+#[test]
 fn a_detached_exec_outlives_its_command() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &[]);

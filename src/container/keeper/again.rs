@@ -41,7 +41,7 @@ impl Keeper {
             self.record = record;
         }
         let Self { engine, container, record, state, .. } = self;
-        match bring_up(engine, container, record, state, tty::Size::default()) {
+        match bring_up(engine, container, record, state, tty::Size::default(), None) {
             Ok((running, wiring)) => {
                 self.wiring = wiring;
                 self.process = running.process;
