@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 # Evaluated only by the rules that use it: it may install a toolchain, and says so.
 CARGO = directory=$$(./build-static.sh --cargo) && PATH="$$directory:$$PATH" cargo
-TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 strace
+TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 nftables curl procps strace
 
 .PHONY: help build demo check test torture fuzz test-vm bench ways install clean
 

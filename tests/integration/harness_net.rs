@@ -22,6 +22,20 @@ extern "C" fn leave_the_machine() {
     unsafe { libc::unshare(libc::CLONE_NEWNET) };
 }
 
+/// Has a command run in the machine's own network, which the parent of the tests is in: for what a
+/// test needs from a mirror, and for nothing that it tests.
+pub fn on_the_machine(command: &mut Command) {
+    let parent = std::os::unix::process::parent_id();
+    let Ok(network) = File::open(format!("/proc/{parent}/ns/net")) else { return };
+    // SAFETY: only a system call between fork and exec, on a file that the closure owns.
+    unsafe {
+        command.pre_exec(move || match libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
 /// A network namespace that plays the host; it goes with the last process in it.
 pub struct Host(File);
 
