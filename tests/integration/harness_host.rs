@@ -42,6 +42,17 @@ pub fn skip(reason: &str) {
     }
 }
 
+/// A count for the person who runs the tests, also where all went well: not by a macro, whose output
+/// the harness keeps to itself then.
+pub fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether everything is to be tried, for as long as it takes: `make torture`.
+pub fn is_torture() -> bool {
+    env::var_os("ROCKER_TORTURE").is_some()
+}
+
 /// Whether the machine has this program, for tests that need more than a small one has.
 pub fn has_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
