@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::harness::{Output, PATIENCE, Rocker, Running, finish, wait_until};
+use crate::harness::{Output, PATIENCE, Rocker, Running, finish, has_program, wait_until};
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -160,7 +160,7 @@ impl<'a> Outside<'a> {
     /// Fetches an address from there.
     #[track_caller]
     pub fn get(&self, url: &str) -> Output {
-        self.run(&["curl", "-s", "-g", "-m", "3", url])
+        self.run(&fetcher(url))
     }
 
     /// Leads what is for this range to the rocker's host.
@@ -168,6 +168,14 @@ impl<'a> Outside<'a> {
     pub fn route_to(&self, range: &str) {
         let output = self.run(&["ip", "route", "add", range, "via", self.near]);
         assert_eq!(output.code, 0, "{output:?}");
+    }
+}
+
+/// The command that fetches an address: curl, or busybox where there is none.
+pub fn fetcher(url: &str) -> Vec<&str> {
+    match has_program("curl") {
+        true => vec!["curl", "-s", "-g", "-m", "3", url],
+        false => vec!["busybox", "wget", "-q", "-O", "-", "-T", "3", url],
     }
 }
 

@@ -2,7 +2,7 @@
 //! dnsmasq, by both ways of carrying published ports.
 
 use crate::harness::{PATIENCE, Rocker, package, skip, wait_until};
-use crate::harness_net::Outside;
+use crate::harness_net::{Outside, fetcher};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -115,7 +115,7 @@ impl<'a> Scene<'a> {
         };
         let curl = |host: &str| match place {
             "outside" => self.outside.get(&url(host)),
-            _ => self.rocker.try_on_host(&["curl", "-s", "-g", "-m", "3", &url(host)]),
+            _ => self.rocker.try_on_host(&fetcher(&url(host))),
         };
         let hosts = if place == "loopback" { LOOPBACK } else { NEAR };
         hosts.map(|host| curl(host).stdout)
