@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 # Evaluated only by the rules that use it: it may install a toolchain, and says so.
 CARGO = directory=$$(./build-static.sh --cargo) && PATH="$$directory:$$PATH" cargo
-TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 strace
+TEST_PACKAGES = busybox-static musl-tools gcc libc6-dev iproute2 nftables curl procps strace
 
 .PHONY: help build demo check test torture fuzz test-vm bench ways install clean
 
@@ -25,9 +25,9 @@ test: build base-image/busybox.tar ## All tests, those that need root included; 
 	@tests/packages.sh $(TEST_PACKAGES)
 	ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test
 
-torture: build base-image/busybox.tar ## The tests of faults at every system call, and of many jobs at once (as root, half an hour)
+torture: build base-image/busybox.tar ## Faults at every system call, many jobs at once, 10,000 connects (as root, half an hour)
 	@tests/packages.sh $(TEST_PACKAGES)
-	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes jobs
+	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes jobs many_connects
 
 test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all or MACHINES="1 3 6" (as root)
 	@tests/vm/run.sh $(MACHINES)

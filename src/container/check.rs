@@ -211,8 +211,8 @@ fn nearest(path: &Path) -> &Path {
 }
 
 fn directory(name: &str, path: &Path) -> Fact {
-    // MSDOS, PROC, SYSFS_SUPER_MAGIC: neither links nor owners, or no files of ours at all.
-    const USELESS: [u64; 3] = [0x4d44, 0x9fa0, 0x6265_6572];
+    // MSDOS, EXFAT, PROC, SYSFS_SUPER_MAGIC: neither links nor owners, or no files of ours at all.
+    const USELESS: [u64; 4] = [0x4d44, 0x2011_bab0, 0x9fa0, 0x6265_6572];
     let there = nearest(path);
     let shown = path.to_string_lossy();
     let kind = Dir::open(there).map(|dir| fs::filesystem_kind(dir.as_fd()));

@@ -33,6 +33,7 @@ impl Store {
             // Made and synced before there is anything else to bring to the disk.
             self.directories()?;
             let stage = Stage::new(&self.root, "import")?;
+            stage.holds_images()?;
             let Unpacked { extracted, digest, writeback } = unpack(archive, &stage, source)?;
             let layer = LayerInfo { digest, size: extracted.size };
             let _hold = self.hold()?;

@@ -8,6 +8,7 @@
 mod images;
 mod live;
 mod measure;
+mod network;
 mod report;
 mod setup;
 mod start;
@@ -18,12 +19,15 @@ use setup::Setup;
 /// A section by its name; the number is how often a start is repeated.
 type Section = (&'static str, fn(&Setup, &mut Report, usize));
 
-const SECTIONS: [Section; 14] = [
+const SECTIONS: [Section; 17] = [
     ("hot", start::hot),
     ("rights", start::rights),
     ("cold", start::cold),
-    ("bridge", start::bridge),
     ("engines", start::engines),
+    ("bridge", network::bridge),
+    ("bridge-engines", network::engines),
+    ("bridge-beside", network::beside),
+    ("throughput", network::throughput),
     ("exec", start::exec),
     ("beside", start::beside),
     ("keeper", |setup, report, _| start::keeper(setup, report)),

@@ -14,12 +14,20 @@ pub fn count() -> usize {
 /// Sleeping containers of rocker; removed when this value goes.
 pub struct Live<'a> {
     setup: &'a Setup,
+    options: Vec<String>,
     names: Vec<String>,
 }
 
 impl<'a> Live<'a> {
+    /// On no network.
     pub fn new(setup: &'a Setup) -> Self {
-        Self { setup, names: Vec::new() }
+        Self::on(setup, &["--net", "none"])
+    }
+
+    /// With these options; without any they are on the default bridge.
+    pub fn on(setup: &'a Setup, options: &[&str]) -> Self {
+        let options = options.iter().map(|option| option.to_string()).collect();
+        Self { setup, options, names: Vec::new() }
     }
 
     /// Starts containers until there are so many.
@@ -33,8 +41,9 @@ impl<'a> Live<'a> {
     pub fn add(&mut self, name: &str, words: &[&str]) {
         RUNNING.fetch_add(1, Ordering::Relaxed);
         let rocker = self.setup.rocker.as_str();
-        let run = ["run", "-d", "--net", "none", "--name", name, "--image", "busybox"];
-        must(&[&[rocker][..], &run, words].concat());
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        let run = ["run", "-d", "--name", name, "--image", "busybox"];
+        must(&[&[rocker][..], &run[..4], &options, &run[4..], words].concat());
         self.names.push(name.to_string());
     }
 }

@@ -19,16 +19,21 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "make bench: containers need root: run it as root" >&2
     exit 1
 fi
-tests/packages.sh crun runc podman bubblewrap musl-tools gcc libc6-dev linux-libc-dev e2fsprogs iproute2 util-linux gzip
+tests/packages.sh crun runc podman containernetworking-plugins iptables bubblewrap musl-tools gcc \
+    libc6-dev linux-libc-dev e2fsprogs iproute2 procps socat util-linux gzip
 
 BENCH_PROGRAMS=$PWD/target/bench
 mkdir -p "$BENCH_PROGRAMS"
-for name in limit untar peak; do
+for name in limit untar peak flow; do
     # musl's own directory has no headers of the kernel.
     musl-gcc -idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu -O2 -static -s -w \
         -o "$BENCH_PROGRAMS/$name" "tests/bench/$name.c"
 done
 gcc -O2 -static -nostdlib -s -o "$BENCH_PROGRAMS/true" tests/bench/true.c
+
+# Of docker only what carries a port: installing it would start a daemon here.
+BENCH_DOCKER_PROXY=
+! unpacked=$(tests/unpacked.sh docker.io) || BENCH_DOCKER_PROXY=$unpacked/usr/sbin/docker-proxy
 
 PATH="$(./build-static.sh --cargo):$PATH"
 log=$BENCH_PROGRAMS/cargo.log
@@ -41,7 +46,7 @@ BENCH_IMAGE=$PWD/base-image/busybox.tar
 ROCKER_BIN=$PWD/target/rocker
 ROCKER_ROOT=$BENCH_BASE/root
 ROCKER_RUN_ROOT=$BENCH_BASE/run
-export PATH BENCH_PROGRAMS BENCH_BASE BENCH_GROUP BENCH_IMAGE ROCKER_BIN ROCKER_ROOT ROCKER_RUN_ROOT
+export PATH BENCH_DOCKER_PROXY BENCH_PROGRAMS BENCH_BASE BENCH_GROUP BENCH_IMAGE ROCKER_BIN ROCKER_ROOT ROCKER_RUN_ROOT
 
 finish() {
     trap - EXIT

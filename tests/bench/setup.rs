@@ -17,6 +17,8 @@ pub struct Setup {
     /// The unpacked image: the base image with a `true` of 20 instructions.
     pub rootfs: String,
     pub podman: Option<Vec<String>>,
+    /// Docker's carrier of published ports, unpacked.
+    pub docker_proxy: Option<String>,
 }
 
 /// The payload of all starts.
@@ -33,6 +35,7 @@ impl Setup {
             rocker: get("ROCKER_BIN"),
             rootfs: format!("{base}/rootfs"),
             podman: None,
+            docker_proxy: std::env::var("BENCH_DOCKER_PROXY").ok().filter(|path| !path.is_empty()),
             base,
         };
         setup.make_image(&get("BENCH_IMAGE"));

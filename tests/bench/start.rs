@@ -84,20 +84,6 @@ pub fn cold(setup: &Setup, report: &mut Report, count: usize) {
     report.ratio(&all, "rocker", "crun", "run --rm, cold", [0.20, 0.15]);
 }
 
-/// On the default bridge, which the first run makes: this namespace is the host.
-pub fn bridge(setup: &Setup, report: &mut Report, count: usize) {
-    let words = ["run", "--rm", "--image", "busybox", TRUE];
-    must(&[&[setup.rocker.as_str()], &words[..]].concat());
-    let cases = vec![
-        Case::new("limit", setup.limit_run(false, &[], &[TRUE])),
-        Case::new("limit, bridge", setup.limit_run(false, &["-b", "rocker0"], &[TRUE])),
-        Case::new("rocker", setup.rocker(&words)),
-    ];
-    let all = rounds(cases, count, Duration::ZERO);
-    report.table("run --rm true, on the default bridge", &all, &["limit", "limit, bridge"]);
-    report.ratio(&all, "rocker", "limit, bridge", "run --rm, bridge", [1.6, 1.3]);
-}
-
 /// The same beside podman, which takes too long for every round.
 pub fn engines(setup: &Setup, report: &mut Report, count: usize) {
     let mut cases = cases(setup);

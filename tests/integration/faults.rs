@@ -5,9 +5,9 @@
 //! calls, `make torture` every one.
 
 use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, has_program, skip, wait_until};
+use crate::harness_host::{is_torture, report};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::process::Command;
 
@@ -185,7 +185,7 @@ fn points(
     let kinds = calls.iter().filter(|(name, _)| chosen(name));
     let all: Vec<_> =
         kinds.flat_map(|(name, count)| (1..=*count).map(|n| (name.clone(), n))).collect();
-    if std::env::var_os("ROCKER_TORTURE").is_some() {
+    if is_torture() {
         return all;
     }
     let step = all.len().div_ceil(sample).max(1);
@@ -307,12 +307,6 @@ fn a_call_that_is_refused_is_told_and_never_taken_for_success() {
     assert_eq!(failures, Vec::<String>::new());
     assert_eq!(rocker.left_since(&before), Vec::<String>::new());
     report(&format!("{tried} refused calls, 0 false successes, 0 panics"));
-}
-
-/// Counts are for the person who runs the tests, also where all went well: not by a macro, whose
-/// output the harness keeps to itself then.
-fn report(text: &str) {
-    let _ = writeln!(std::io::stderr(), "faults: {text}");
 }
 
 /// The client makes the network namespace while the keeper makes the rest.

@@ -4,7 +4,8 @@
 //! Such a machine says in the environment where things are (`ROCKER_TEST_PACKAGE`, the tree;
 //! `ROCKER_TEST_PROGRAMS`, compiled programs), how much slower it is (`ROCKER_TEST_SLOWNESS`),
 //! where to write what was skipped (`ROCKER_TEST_SKIPS`), and whether rocker has a view of the
-//! host that has less mounted than the tests need for themselves (`ROCKER_TEST_BARE`).
+//! host that has less mounted than the tests need for themselves (`ROCKER_TEST_BARE`), and which part
+//! of the kernel's networking it lacks (`ROCKER_TEST_LACKS`).
 
 use std::env;
 use std::fs::File;
@@ -42,6 +43,17 @@ pub fn skip(reason: &str) {
     }
 }
 
+/// A count for the person who runs the tests, also where all went well: not by a macro, whose output
+/// the harness keeps to itself then.
+pub fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether everything is to be tried, for as long as it takes: `make torture`.
+pub fn is_torture() -> bool {
+    env::var_os("ROCKER_TORTURE").is_some()
+}
+
 /// Whether the machine has this program, for tests that need more than a small one has.
 pub fn has_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -59,6 +71,11 @@ pub fn has_controller(option: &str) -> bool {
     let v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     v2.split_whitespace().any(|word| word == name)
         || Path::new("/sys/fs/cgroup").join(name).join("tasks").exists()
+}
+
+/// Whether the machine was made without a part of the kernel: `nft` or `bridge`.
+pub fn lacks(part: &str) -> bool {
+    env::var("ROCKER_TEST_LACKS").is_ok_and(|lacks| lacks == part)
 }
 
 /// Whether the kernel has overlayfs, or the module loader that it asks.

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::harness::{Output, PATIENCE, Rocker, Running, finish, wait_until};
+use crate::harness::{Output, PATIENCE, Rocker, Running, finish, has_program, wait_until};
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -20,6 +20,20 @@ static LEAVE: extern "C" fn() = leave_the_machine;
 extern "C" fn leave_the_machine() {
     // SAFETY: no memory is passed. Without root it fails, and then no test touches a network.
     unsafe { libc::unshare(libc::CLONE_NEWNET) };
+}
+
+/// Has a command run in the machine's own network, which the parent of the tests is in: for what a
+/// test needs from a mirror, and for nothing that it tests.
+pub fn on_the_machine(command: &mut Command) {
+    let parent = std::os::unix::process::parent_id();
+    let Ok(network) = File::open(format!("/proc/{parent}/ns/net")) else { return };
+    // SAFETY: only a system call between fork and exec, on a file that the closure owns.
+    unsafe {
+        command.pre_exec(move || match libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
 }
 
 /// A network namespace that plays the host; it goes with the last process in it.
@@ -146,7 +160,7 @@ impl<'a> Outside<'a> {
     /// Fetches an address from there.
     #[track_caller]
     pub fn get(&self, url: &str) -> Output {
-        self.run(&["curl", "-s", "-g", "-m", "3", url])
+        self.run(&fetcher(url))
     }
 
     /// Leads what is for this range to the rocker's host.
@@ -154,6 +168,14 @@ impl<'a> Outside<'a> {
     pub fn route_to(&self, range: &str) {
         let output = self.run(&["ip", "route", "add", range, "via", self.near]);
         assert_eq!(output.code, 0, "{output:?}");
+    }
+}
+
+/// The command that fetches an address: curl, or busybox where there is none.
+pub fn fetcher(url: &str) -> Vec<&str> {
+    match has_program("curl") {
+        true => vec!["curl", "-s", "-g", "-m", "3", url],
+        false => vec!["busybox", "wget", "-q", "-O", "-", "-T", "3", url],
     }
 }
 

@@ -2,18 +2,14 @@
 //! replaced: nothing hangs, nothing is left, and what is damaged harms nobody else.
 
 use crate::harness::{Output, PATIENCE, Rocker, wait_until};
+use crate::harness_host::{is_torture, report};
 use std::ffi::CString;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-fn torture() -> bool {
-    std::env::var_os("ROCKER_TORTURE").is_some()
-}
 
 /// Numbers that look random and are the same each time.
 struct Numbers(u64);
@@ -65,7 +61,7 @@ fn job(rocker: &Rocker, numbers: &mut Numbers) {
 fn many_jobs_over_few_names_neither_hang_nor_leave_anything() {
     let Some(rocker) = Rocker::alone_in_memory() else { return };
     let before = rocker.census();
-    let (threads, seconds) = if torture() { (200, 120) } else { (12, 6) };
+    let (threads, seconds) = if is_torture() { (200, 120) } else { (12, 6) };
     let end = Instant::now() + Duration::from_secs(seconds);
     let count = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -150,7 +146,7 @@ fn state_that_is_cut_or_has_a_wrong_bit_harms_nobody() {
         let (mut file, mut whole, mut pid) = break_anew(&rocker, index);
         let size = whole.len();
         let steps = |all: usize, sample: usize| {
-            (0..all).step_by(if torture() { 1 } else { all.div_ceil(sample) })
+            (0..all).step_by(if is_torture() { 1 } else { all.div_ceil(sample) })
         };
         let cuts = steps(size, 25).map(|length| (length, None));
         let turns = steps(size * 8, 60).map(|bit| (bit / 8, Some(bit % 8)));
@@ -230,10 +226,4 @@ fn make_fifo(path: &Path) {
     #[allow(unsafe_code)]
     let made = unsafe { libc::mkfifo(path.as_ptr(), 0o600) };
     assert_eq!(made, 0);
-}
-
-/// Counts are for the person who runs the tests, also where all went well: not by a macro, whose
-/// output the harness keeps to itself then.
-fn report(text: &str) {
-    let _ = writeln!(std::io::stderr(), "faults: {text}");
 }

@@ -29,5 +29,6 @@ mod publish;
 mod restart;
 mod run;
 mod seed;
+mod servers;
 mod terminal;
 mod volumes;

@@ -1,7 +1,8 @@
 //! Published ports: both ways of carrying them pass the same tests.
 
 use crate::harness::{PATIENCE, Rocker, one_line, wait_until};
-use crate::harness_net::{Outside, without_netlink};
+use crate::harness_host::lacks;
+use crate::harness_net::{Outside, fetcher, without_netlink};
 use std::process::Command;
 
 /// Servers for TCP and UDP, published on port 7777, with everybody who may ask them.
@@ -218,7 +219,7 @@ fn without_nf_tables_the_proxy_publishes() {
     let args = ["run", "-d", "--name", "web", "-p", "8080:80"];
     let output = run(&[&args[..], &["--image", "busybox", "sh", "-c", script]].concat());
     assert_eq!((output.code, &*output.stderr), (0, ""), "{output:?}");
-    let get = || rocker.try_on_host(&["curl", "-s", "-m", "2", "http://127.0.0.1:8080/"]).stdout;
+    let get = || rocker.try_on_host(&fetcher("http://127.0.0.1:8080/")).stdout;
     assert!(wait_until(PATIENCE, || get() == "hello\n"), "{}", get());
     assert_eq!(rocker.ok(&["port", "-m", "web"]), "80/tcp -> 0.0.0.0:8080 proxy\n");
     assert_eq!(rocker.inspect("web", "{{.NetworkSettings.PublishMode}}"), "proxy");
@@ -247,4 +248,50 @@ fn without_networking_a_container_has_its_loopback_and_one_warning_says_so() {
     assert!(one_line(&output.stderr).contains("open a netlink socket"), "{output:?}");
     let output = run(&[&["run", "--rm", "--net", "none"], &words[..]].concat());
     assert_eq!((output.code, &*output.stderr), (0, ""), "{output:?}");
+}
+
+#[test]
+fn what_this_kernel_has_decides_how_ports_are_published() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if lacks("bridge") {
+        let words = ["run", "-d", "-p", "8080:80", "--image", "busybox", "true"];
+        let said = rocker.refused(&words, 125);
+        assert!(said.contains("publish"), "{said}");
+        assert_eq!(rocker.ok(&["ps", "-q"]), "");
+        return;
+    }
+    let mode = if lacks("nft") { "proxy" } else { "nft" };
+    let script = "echo hello > index.html; exec httpd -f -p 80";
+    let args = ["run", "-d", "--name", "web", "-p", "8080:80", "--image", "busybox"];
+    rocker.ok(&[&args[..], &["sh", "-c", script]].concat());
+    let get = || rocker.try_on_host(&fetcher("http://127.0.0.1:8080/")).stdout;
+    assert!(wait_until(PATIENCE, || get() == "hello\n"), "{}", get());
+    assert_eq!(rocker.ok(&["port", "-m", "web"]), format!("80/tcp -> 0.0.0.0:8080 {mode}\n"));
+    assert_eq!(rocker.inspect("web", "{{.NetworkSettings.PublishMode}}"), mode);
+    if mode == "proxy" {
+        let words = ["run", "--publish-mode", "nft", "-p", "81:80", "--image", "busybox", "true"];
+        let said = rocker.refused(&words, 125);
+        assert!(said.contains("this kernel has no nf_tables"), "{said}");
+    }
+}
+
+#[test]
+fn what_this_kernel_has_decides_whether_there_is_a_network() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["--image", "busybox", "cat", "/proc/net/dev"];
+    let output = rocker.run(&[&["run", "--rm"], &words[..]].concat());
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stdout.contains("lo:"), "{output:?}");
+    assert_eq!(output.stdout.contains("eth0"), !lacks("bridge"), "{output:?}");
+    if !lacks("bridge") {
+        return assert_eq!(output.stderr, "");
+    }
+    let warning = one_line(&output.stderr);
+    assert!(warning.starts_with("rocker: warning: no network but the loopback: "), "{warning}");
+    // What was asked for is refused, by a line that tells what is missing.
+    let said = rocker.refused(&[&["run", "--rm", "--net", "rocker0"], &words[..]].concat(), 125);
+    assert!(said.contains("bridge"), "{said}");
+    let said = rocker.refused(&["network", "create", "app"], 1);
+    assert!(said.contains("bridge"), "{said}");
+    assert_eq!(rocker.ok(&["network", "ls", "-q"]), "");
 }

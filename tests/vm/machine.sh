@@ -21,8 +21,9 @@ kernel=$("$here/kernel.sh" "$package")
 mkdir -p "$work/own/test"
 cat >"$work/own/test/machine" <<CONF
 root=$root cgroups=$cgroups mounted=$mounted
-slowness=${ROCKER_VM_SLOWNESS:-3}
+slowness=${ROCKER_VM_SLOWNESS:-3} lacks=${modules#no-}
 CONF
+[ "$tests" != network ] && [ "$tests" != proxy ] || "$here/tools.sh" "$work/own"
 "$here/select.sh" "$tests" "$tree/test/integration" >"$work/own/test/names"
 make_files "$tree" "$work" "$kernel" "$root"
 

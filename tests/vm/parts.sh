@@ -9,11 +9,14 @@ archive() {
 # of the tree of all machines and what this one alone has, WORK/own. The variable modules says
 # which modules it has.
 make_files() {
-    overlay=overlay
-    [ "$modules" != no-overlay ] || overlay=
+    overlay=overlay network="veth bridge" nft="nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_ipv4 nft_fib_ipv6"
+    case $modules in
+    no-overlay) overlay= ;;
+    no-nft) nft= ;;
+    no-bridge) network= nft= ;;
+    esac
     mkdir -p "$2/own/modules"
-    "$here/modules.sh" "$3" "$2/own/modules/host" $overlay loop veth bridge nf_tables nft_chain_nat \
-        nft_masq nft_nat nft_ct
+    "$here/modules.sh" "$3" "$2/own/modules/host" $overlay loop vfat nls_cp437 nls_ascii $network $nft
     "$here/modules.sh" "$3" "$2/own/modules/disk" virtio_pci virtio_blk crc32c_generic ext4 \
         squashfs
     if [ "$4" = initramfs ]; then

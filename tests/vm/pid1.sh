@@ -73,6 +73,7 @@ keep
 for life in second third fourth; do
     start $life vm.pid1=rocker
     await ready "$work/$life.log"
+    ! grep '^no ' "$work/$life.log" || fail "its network did not come back"
     if [ $life = third ]; then
         # The power cut.
         kill -9 "$machine"
@@ -90,4 +91,4 @@ gone
 ! grep '^broken' "$work/last.log" || fail "what the lives left"
 grep -q '^machine: end 0' "$work/last.log" || fail "gave no result"
 keep
-echo "machine 8: its container came back after a restart and a power cut, and was stopped before the machine"
+echo "machine 8: its container and its network came back after a restart and a power cut, and it was stopped before the machine"

@@ -1,12 +1,29 @@
 #!/bin/sh
-# select.sh all|host PROGRAM: the names of the tests that a machine runs, one a line.
+# select.sh KIND PROGRAM: the names of the tests that a machine of a kind runs, one a line.
 #
-# `host` leaves out the subjects in which the host hardly matters: the command line, wrong input,
-# what is done to archives and images, the examples and the terminal. What tests/vm/left-out names
-# is not run in any machine.
+# `all`: everything, but of networks only what the kernel decides: the rest needs tools that are no
+# part of a small machine. `host` leaves out the subjects in which the host hardly matters: the
+# command line, wrong input, what is done to archives and images, the examples and the terminal.
+# `network`: networks, ports and volumes; `proxy`: of those what needs no nf_tables; `loopback`: what
+# needs no network. What tests/vm/left-out names is not run in any machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-pattern=.
-[ "$1" = all ] || pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run)::'
+kernel='^publish::what_this_kernel_has'
+nothing='^$'
+case $1 in
+all) pattern=. nothing='^(network|publish)::' ;;
+host)
+    pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run)::'
+    ;;
+network) pattern='^(network|publish|volumes)::' ;;
+proxy)
+    pattern='^(publish::(the_proxy|ports_are|a_port_of_another|without_)|network::(addresses|members|ipv6|a_container_can_share)|volumes)'
+    ;;
+loopback) pattern='^(run|lifecycle|volumes)::' ;;
+esac
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
-"$2" --list --format terse | sed -n 's/: test$//p' | grep -E "$pattern" | grep -v -F "$left_out"
+names=$("$2" --list --format terse | sed -n 's/: test$//p')
+{
+    echo "$names" | grep -E "$pattern" | grep -v -E "$nothing"
+    echo "$names" | grep -E "$kernel"
+} | sort -u | grep -v -F "$left_out"

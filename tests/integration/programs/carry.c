@@ -1,6 +1,7 @@
 // carry echo tcp|udp PORT               answers what it is sent
 // carry ask tcp|udp HOST PORT COUNT    opens that many connections at once, sends a line over each,
 //                                      and counts the answers
+// carry get tcp HOST PORT COUNT        the same with a request of HTTP, and counts the answers 200
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -41,7 +42,7 @@ static void serve(int type, int port) {
     }
 }
 
-static int ask(int type, const char *host, const char *port, int count) {
+static int ask(int http, int type, const char *host, const char *port, int count) {
     struct addrinfo hints = {.ai_socktype = type}, *found;
     int answers = 0, sockets[4096];
     if (getaddrinfo(host, port, &hints, &found)) { fprintf(stderr, "no host %s\n", host); return 2; }
@@ -52,11 +53,14 @@ static int ask(int type, const char *host, const char *port, int count) {
         setsockopt(sockets[i], SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
         if (connect(sockets[i], found->ai_addr, found->ai_addrlen)) { perror("connect"); return 1; }
     }
-    for (int i = 0; i < count; i++) dprintf(sockets[i], "line %d\n", i);
+    for (int i = 0; i < count; i++)
+        if (http) dprintf(sockets[i], "GET /%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", i);
+        else dprintf(sockets[i], "line %d\n", i);
     for (int i = 0; i < count; i++) {
-        char wanted[64], got[64] = "";
-        snprintf(wanted, sizeof wanted, "line %d\n", i);
-        if (read(sockets[i], got, sizeof got - 1) > 0) answers += !strcmp(wanted, got);
+        char wanted[64] = "HTTP/1.1 200 OK", got[64] = "";
+        if (!http) snprintf(wanted, sizeof wanted, "line %d\n", i);
+        size_t compared = http ? strlen(wanted) : sizeof got;
+        if (read(sockets[i], got, sizeof got - 1) > 0) answers += !strncmp(wanted, got, compared);
     }
     printf("%d answers\n", answers);
     return 0;
@@ -67,5 +71,5 @@ int main(int count, char **words) {
     setrlimit(RLIMIT_NOFILE, &most);
     int type = strcmp(words[2], "udp") ? SOCK_STREAM : SOCK_DGRAM;
     if (!strcmp(words[1], "echo")) serve(type, atoi(words[3]));
-    return ask(type, words[3], words[4], atoi(words[5]));
+    return ask(!strcmp(words[1], "get"), type, words[3], words[4], atoi(words[5]));
 }
