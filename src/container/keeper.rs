@@ -418,7 +418,7 @@ fn bring_up(
             Ok(Attempt::NoOverlay(group, error)) => {
                 group.destroy()?;
                 layer::release(engine, container, state);
-                ways.refuse(error);
+                ways.refuse(engine, record, layer, error)?;
             }
             Err((group, error)) => {
                 // The first error is the one to report; the next sweep finds the group.

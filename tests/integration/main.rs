@@ -30,4 +30,5 @@ mod restart;
 mod run;
 mod seed;
 mod terminal;
+mod userns;
 mod volumes;
