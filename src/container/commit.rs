@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use super::store::Engine;
+use super::userns;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
 use crate::sys::Errno;
@@ -54,6 +55,7 @@ pub fn commit(
         comment: changes.message,
         author: changes.author,
         flatten,
+        shift: record.userns.map(userns::unshift),
     };
     engine.images.commit(&layers(&record), &tree, change)
 }

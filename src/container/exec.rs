@@ -68,6 +68,9 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         warn("standard input is no terminal: the program has one, but its keys are not yours");
     }
     let (stdio, streams) = stdio(&options).map_err(outer)?;
+    if record.userns.is_some() {
+        namespaces = namespaces.and(Namespaces::USER);
+    }
     let process =
         runtime::exec(pidfd.as_fd(), &group, namespaces, &program, stdio).map_err(outer)?;
     let terminal = match process.executed().map_err(outer)? {

@@ -3,6 +3,7 @@
 
 use super::record::{Record, State};
 use super::store::{Container, Engine};
+use super::userns;
 use crate::error::{Context, Error, Result};
 use crate::image;
 use crate::namespace::scratch;
@@ -68,19 +69,35 @@ impl Ways {
                 OVERLAY if record.layer_mode == OVERLAY && !holds_layer(&container.dir) => {
                     Err(Error::new("the file system of the container cannot hold an overlay"))
                 }
-                TMPFS => make_scratch(engine, container),
+                TMPFS => make_scratch(engine, container, record),
                 COPY => copy_image(engine, container, record),
                 _ => Ok(()),
             };
             match ready {
                 Ok(()) => return Ok(way),
-                Err(error) => self.refuse(error),
+                Err(error) => self.note(error),
             }
         }
     }
 
-    /// Takes note of why a way did not work.
-    pub fn refuse(&mut self, error: Error) {
+    /// Takes note of why a way did not work. The same one comes once more where it was only that
+    /// the image cannot be shown with the owners that the container has.
+    pub fn refuse(
+        &mut self,
+        engine: &Engine,
+        record: &Record,
+        way: &'static str,
+        error: Error,
+    ) -> Result<()> {
+        if userns::make_copies(engine, record, &error)? {
+            self.left.push_front(way);
+            return Ok(());
+        }
+        self.note(error);
+        Ok(())
+    }
+
+    fn note(&mut self, error: Error) {
         if error.errno == Some(Errno::ENODEV) {
             // A kernel without overlayfs has none over a tmpfs either.
             self.left.retain(|way| *way == COPY);
@@ -109,12 +126,12 @@ pub fn holds_layer(dir: &Dir) -> bool {
 /// The directory in the container's own that a tmpfs covers, seen by its keeper and from inside.
 const SCRATCH: &str = "work";
 
-fn make_scratch(engine: &Engine, container: &Container) -> Result<()> {
+fn make_scratch(engine: &Engine, container: &Container, record: &Record) -> Result<()> {
     let path = engine.home(container).join(SCRATCH);
     match fs::stat_path(path.join("upper")) {
         // A restart by the same keeper.
         Ok(_) => Ok(()),
-        Err(_) => scratch::mount(&path).context("make a writable layer in memory"),
+        Err(_) => scratch::mount(&path, record.userns).context("make a writable layer in memory"),
     }
 }
 
@@ -134,7 +151,8 @@ fn copy_image(engine: &Engine, container: &Container, record: &mut Record) -> Re
         image::remove_tree(dir, OsStr::new(unfinished))?;
         let new = dir.mkdir(unfinished, 0o755).and_then(|()| dir.dir(unfinished));
         let new = new.context("make a directory for a copy of the image")?;
-        engine.images.materialize(&record.layers, &new).context("copy the image")?;
+        let shift = record.userns.map(userns::shift);
+        engine.images.materialize(&record.layers, &new, shift).context("copy the image")?;
         if !container.ephemeral {
             new.sync_filesystem().context("sync the copy of the image")?;
         }

@@ -7,11 +7,11 @@ use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
 use super::state::{self, clean_up, erase, is_running, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
-use super::{volumes, wiring};
+use super::{userns, volumes, wiring};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
 use crate::runtime::state as processes;
-use crate::sys::fs::{self, Lock};
+use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::tty::Size;
 use crate::sys::{Errno, io, process};
 use std::ffi::OsStr;
@@ -57,6 +57,8 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
     let Some(container) = &making.container else { return Err(Error::new("no container")) };
     fs::lock(container.dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
     let mut record = spec::record(options, &image, words, id)?;
+    let (userns, turn) = userns::choose(engine, options.userns)?;
+    record.userns = userns;
     volumes::prepare(engine, &mut record)?;
     let mut state = spec::first_state(&record);
     if !ephemeral {
@@ -64,6 +66,7 @@ fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Containe
         state.boot_id = boot_id()?;
     }
     fill(container, &record, &state)?;
+    drop(turn);
     engine.take_name(&record.name, &record.id, ephemeral)?;
     making.name = Some(record.name.clone());
     if !ephemeral {
@@ -85,6 +88,7 @@ fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
     let dir = &container.dir;
     dir.mkdir("upper", 0o755).context("make the writable layer")?;
     dir.mkdir("work", 0o700).context("make the writable layer")?;
+    give(dir, record, &["upper", "work"])?;
     write_etc(container, record)?;
     if !container.ephemeral {
         // So that `cat` finds it even when the container never writes.
@@ -112,7 +116,15 @@ fn write_etc(container: &Container, record: &Record) -> Result<()> {
     for (name, content) in ETC_FILES.into_iter().zip(spec::etc_files(record)) {
         container.dir.overwrite(name, &content, 0o644).context(format_args!("write {name}"))?;
     }
-    Ok(())
+    give(&container.dir, record, &ETC_FILES)
+}
+
+/// Gives what is a container's to its own root, where it has users of its own.
+fn give(dir: &Dir, record: &Record, names: &[&str]) -> Result<()> {
+    let Some(map) = record.userns else { return Ok(()) };
+    names.iter().try_for_each(|name| {
+        dir.set_owner(name, map.uid, map.gid).context(format_args!("give {name} to the container"))
+    })
 }
 
 /// Makes a container and leaves it at that. Gives its id.

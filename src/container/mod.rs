@@ -27,6 +27,7 @@ pub mod spec;
 pub mod state;
 pub mod store;
 pub mod streams;
+pub mod userns;
 pub mod volumes;
 pub mod wiring;
 

@@ -168,11 +168,12 @@ fn attach(
     lease(engine, store, network, record, endpoint, membership)?;
     // The way out stays where it is.
     endpoint.gateways.clear();
-    let netns = up.inside(pidfd.as_fd())?.namespace()?;
+    let mut inside = up.inside(pidfd.as_fd())?;
+    let netns = inside.namespace()?;
     let mac = super::membership::parse_mac(&endpoint.mac)?;
     let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
     up.connect(&record.id, &end, false)?;
-    wiring::configure(&up, netns.as_fd(), std::slice::from_ref(endpoint))
+    wiring::configure(&mut inside, std::slice::from_ref(endpoint))
 }
 
 fn give_back(store: &crate::network::Store, id: &str, endpoint: &Endpoint) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub use super::membership::NetOptions;
 pub use super::security::Asked;
+use super::userns;
 pub use crate::cgroups::Limits;
 
 /// What `run` and `create` were asked for.
@@ -34,6 +35,8 @@ pub struct Options {
     pub labels: Vec<String>,
     pub limits: Limits,
     pub security: Asked,
+    /// Users of its own, instead of the host's.
+    pub userns: Option<userns::Asked>,
     pub stop_signal: Option<String>,
     /// Seconds; below zero waits for ever.
     pub stop_timeout: Option<i64>,

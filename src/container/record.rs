@@ -2,6 +2,7 @@
 
 use super::membership::{NetRecord, NetState};
 use super::security::Security;
+use super::userns::IdMap;
 use crate::cgroups::Limits;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Record {
     /// `overlay`, `tmpfs` or `copy` where one was asked for, or a copy was made; else empty, and
     /// each start finds out.
     pub layer_mode: String,
+    /// Its ids on the host, where it has users of its own.
+    pub userns: Option<IdMap>,
     /// Nothing where the rights are those of every container.
     pub security: Option<Security>,
 }

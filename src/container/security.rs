@@ -1,6 +1,7 @@
 //! What a container may do: from the options to what is stored, and from there to its rights.
 
 use super::record::Record;
+use super::userns::IdMap;
 use crate::cgroups::devices::{Rule, restrict};
 use crate::cgroups::{self, Group};
 use crate::error::{Context, Error, Result};
@@ -253,8 +254,9 @@ fn walk(
 
 const OWN: [&str; 3] = ["/dev/pts", "/dev/shm", "/dev/mqueue"];
 
-/// Every device that a container gets besides the usual ones.
-pub fn devices(security: &Security) -> Result<Vec<Device>> {
+/// Every device that a container gets besides the usual ones. Those that it was given by name are
+/// its own users', as far as it has users of its own.
+pub fn devices(security: &Security, userns: Option<IdMap>) -> Result<Vec<Device>> {
     let mut all = Vec::new();
     if security.privileged {
         let host = DeviceRule {
@@ -267,7 +269,11 @@ pub fn devices(security: &Security) -> Result<Vec<Device>> {
         all.retain(|device| device.path != "/dev/console" && device.path != "/dev/ptmx");
     }
     for rule in &security.devices {
-        all.extend(devices_of(rule)?);
+        let mut named = devices_of(rule)?;
+        if let Some(map) = userns {
+            named.iter_mut().for_each(|device| map.move_device(device));
+        }
+        all.append(&mut named);
     }
     Ok(all)
 }
@@ -276,8 +282,9 @@ pub fn devices(security: &Security) -> Result<Vec<Device>> {
 const MKNOD: u64 = 1 << 27;
 
 /// How the root is mounted. A container that cannot make nodes of devices cannot use those that
-/// its image brings along either: it has the ones in /dev.
-pub fn root_attr(security: Option<&Security>) -> Attr {
+/// its image brings along either: it has the ones in /dev. With users of its own none can.
+pub fn root_attr(record: &Record) -> Attr {
+    let security = record.security.as_ref().filter(|_| record.userns.is_none());
     match security.is_some_and(|security| security.capabilities & MKNOD != 0) {
         true => Attr::default(),
         false => Attr::NO_DEV,
@@ -297,7 +304,7 @@ pub fn device_rules(security: Option<&Security>) -> Result<Option<Vec<Rule>>> {
         [3, 5, 7, 8, 9].into_iter().map(|minor| Rule::char(1, Some(minor), "rw")).collect();
     rules.extend([Rule::char(5, Some(0), "rw"), Rule::char(5, Some(2), "rw")]);
     rules.push(Rule::char(136, None, "rw"));
-    for device in devices(security)? {
+    for device in devices(security, None)? {
         let Device { block, major, minor, access, .. } = device;
         rules.push(Rule { block, major: Some(major), minor: Some(minor), access });
     }

@@ -7,6 +7,7 @@ use super::record::{Mount, MountKind, Record, State, Status};
 use super::restart;
 use super::security;
 use super::store::{Container, Engine, check_name};
+use super::userns::{self, IdMap};
 use super::{membership, names, volumes};
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, PLACES};
@@ -92,6 +93,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         restart,
         restart_most,
         security: security::decide(&options.security, membership::is_own(&network))?,
+        userns: None,
         network,
         net,
         layer_mode: options.layer.clone().unwrap_or_default(),
@@ -355,7 +357,7 @@ pub fn runtime_spec(
     };
     let mut volumes = Vec::new();
     for mount in &record.mounts {
-        volumes.push(runtime_volume(mount)?);
+        volumes.push(runtime_volume(mount, record.userns)?);
     }
     for file in ETC_FILES {
         let target = format!("/etc/{file}");
@@ -372,14 +374,15 @@ pub fn runtime_spec(
             // Its own directory: what lies below is held open by the overlay itself.
             target: c_string(&home)?,
             kind,
-            attr: security::root_attr(kept),
+            attr: security::root_attr(record),
         },
         volumes,
         hostname: record.hostname.clone(),
         read_only: record.read_only,
         namespaces: namespaces(record),
+        mapped: userns::mapped(engine, record, layer),
         cgroup2: false,
-        devices: kept.map_or(Ok(Vec::new()), security::devices)?,
+        devices: kept.map_or(Ok(Vec::new()), |kept| security::devices(kept, record.userns))?,
         sysctls: kept.map_or(Ok(Vec::new()), security::sysctls)?,
         shm_bytes: kept.and_then(|kept| kept.shm_size),
         unmasked: kept.is_some_and(|kept| kept.unmasked),
@@ -411,10 +414,13 @@ fn overlay(record: &Record, home: &str, volatile: bool) -> Result<String> {
     }
 }
 
-fn runtime_volume(mount: &Mount) -> Result<Volume> {
+fn runtime_volume(mount: &Mount, userns: Option<IdMap>) -> Result<Volume> {
     let target = mount.target.clone();
     if mount.kind == MountKind::Tmpfs {
-        let (attr, data) = tmpfs_options(&mount.options)?;
+        let (attr, data) = match userns {
+            None => tmpfs_options(&mount.options)?,
+            Some(map) => tmpfs_options(&userns::tmpfs_options(map, &mount.options)?)?,
+        };
         return Ok(Volume { source: Source::Tmpfs(data), target, attr });
     }
     let attr = Attr::NO_SUID | Attr::NO_DEV;
@@ -435,6 +441,7 @@ pub fn program(record: &Record) -> Program {
         user: record.user.clone(),
         workdir: record.workdir.clone(),
         rights: security::rights(record),
+        ids: record.userns,
         oom_score_adj: record.security.as_ref().and_then(|kept| kept.oom_score_adj),
     }
 }

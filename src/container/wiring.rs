@@ -21,7 +21,7 @@ use crate::runtime::state as processes;
 use crate::sys::Errno;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// How often a free port is looked for that is free in both families.
 const TRIES: usize = 16;
@@ -327,17 +327,24 @@ fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
 
 impl Wiring {
     /// Connects the first process, which waits, to the networks of its container. One that has
-    /// ended already tells why itself.
-    pub fn join(&mut self, record: &Record, net: &NetState, netns: &OwnedFd) -> Result<()> {
-        if self.ups.is_empty() {
-            return Ok(());
+    /// ended already tells why itself. `there` is its network namespace, or that process.
+    pub fn join(&mut self, record: &Record, net: &NetState, there: &OwnedFd) -> Result<()> {
+        match self.try_join(record, net, there) {
+            Err(error) if error.errno == Some(Errno::ESRCH) => Ok(()),
+            other => other,
         }
+    }
+
+    fn try_join(&mut self, record: &Record, net: &NetState, there: &OwnedFd) -> Result<()> {
+        let Some(home) = self.ups.first() else { return Ok(()) };
+        let mut inside = home.inside(there.as_fd())?;
+        let netns = inside.namespace()?;
         for (up, endpoint) in self.ups.iter_mut().zip(&net.endpoints) {
             let mac = parse_mac(&endpoint.mac)?;
             let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
             up.connect(&record.id, &end, !net.ports.is_empty())?;
         }
-        configure(&self.ups[0], netns.as_fd(), &net.endpoints)?;
+        configure(&mut inside, &net.endpoints)?;
         if net.publish_mode == "nft"
             && let Some(mut nat) = Nat::open()?
         {
@@ -347,15 +354,13 @@ impl Wiring {
     }
 }
 
-/// Gives the interfaces of a container their addresses. This process goes to its namespace and
-/// comes back: nothing of the container runs there as long.
-pub fn configure(home: &Up, netns: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
-    let mut links = home.inside(netns)?;
+/// Gives the interfaces of a container their addresses.
+pub fn configure(inside: &mut Links, endpoints: &[Endpoint]) -> Result<()> {
     for endpoint in endpoints {
         let addresses = endpoint_addresses(std::slice::from_ref(endpoint))?;
         let gateways: Result<Vec<Address>> =
             endpoint.gateways.iter().map(|text| Address::parse(text)).collect();
-        links.configure(&endpoint.interface, &addresses, &gateways?)?;
+        inside.configure(&endpoint.interface, &addresses, &gateways?)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::record::{Contents, Image};
 use super::reference::Reference;
 use super::remove::remove_tree;
+use super::shift::is_needed;
 use super::stage::Stage;
 use super::store::{Named, Store, id_prefix, no_such_image};
 use crate::error::{Context, Error, Result};
@@ -129,11 +130,15 @@ impl Store {
             }
         }
         let mut collected = Vec::new();
-        for name in layers.names().context("list the layers")? {
-            let Some(digest) = name.to_str().filter(|name| !used.contains(*name)) else { continue };
-            let moved = layers.rename(digest, &stage.dir, digest);
-            moved.context(format_args!("remove layer {digest}"))?;
-            collected.push(digest.to_owned());
+        let names = layers.names().context("list the layers")?;
+        let names: Vec<String> = names.into_iter().filter_map(|n| n.into_string().ok()).collect();
+        for name in &names {
+            if is_needed(name, &names, &|layer| used.contains(layer)) {
+                continue;
+            }
+            let moved = layers.rename(name, &stage.dir, name);
+            moved.context(format_args!("remove layer {name}"))?;
+            collected.push(name.clone());
         }
         if !collected.is_empty() {
             layers.sync().context("bring the layers to the disk")?;
@@ -143,6 +148,8 @@ impl Store {
         for digest in &collected {
             remove_tree(&stage.dir, OsStr::new(digest))?;
         }
+        // Of copies nobody knows.
+        collected.retain(|name| !name.contains('-'));
         Ok(collected)
     }
 

@@ -9,6 +9,7 @@ use super::copy::{Copier, Marks};
 use super::digest::Digest;
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
+use super::shift::Shift;
 use super::stage::Stage;
 use super::store::Store;
 use crate::error::{Context, Result};
@@ -28,6 +29,8 @@ pub struct Commit {
     pub author: String,
     /// The changes are a whole tree, made without overlayfs: it becomes the only layer.
     pub flatten: bool,
+    /// Where the changes belong to other users than the image's files.
+    pub shift: Option<Shift>,
 }
 
 impl Store {
@@ -35,7 +38,7 @@ impl Store {
     ///
     /// What was called like that before is replaced. The container should not write meanwhile.
     pub fn commit(&self, layers: &[LayerInfo], upper: &Dir, change: Commit) -> Result<Image> {
-        let Commit { reference, config, comment, author, flatten } = change;
+        let Commit { reference, config, comment, author, flatten, shift } = change;
         self.sweep()?;
         let stage = Stage::new(&self.root, "commit")?;
         stage.dir.mkdir(LAYER, 0o755).context("make a layer")?;
@@ -45,8 +48,9 @@ impl Store {
         let mut copier = Copier::new(&target, Marks::Keep, Some(digest));
         let flat = match flatten || self.holds_marks() {
             true => None,
-            false => Some(self.flatten(&stage, layers, upper)?),
+            false => Some(self.flatten(&stage, layers, upper, shift)?),
         };
+        copier.shift = if flat.is_some() { None } else { shift };
         let (upper, flatten) = (flat.as_ref().unwrap_or(upper), flatten || flat.is_some());
         copier.copy(upper)?;
         let size = copier.size;
@@ -71,21 +75,30 @@ impl Store {
     }
 
     /// The layers and the changes as one plain tree, in the stage.
-    fn flatten(&self, stage: &Stage, layers: &[LayerInfo], upper: &Dir) -> Result<Dir> {
+    fn flatten(
+        &self,
+        stage: &Stage,
+        layers: &[LayerInfo],
+        upper: &Dir,
+        shift: Option<Shift>,
+    ) -> Result<Dir> {
         let flat = stage.dir.mkdir("flat", 0o755).and_then(|()| stage.dir.dir("flat"));
         let flat = flat.context("make a layer")?;
         let digests: Vec<_> = layers.iter().map(|layer| layer.digest.clone()).collect();
-        self.materialize(&digests, &flat)?;
-        Copier::new(&flat, Marks::Obey, None).copy(upper)?;
+        self.materialize(&digests, &flat, None)?;
+        let mut copier = Copier::new(&flat, Marks::Obey, None);
+        copier.shift = shift;
+        copier.copy(upper)?;
         Ok(flat)
     }
 
     /// Copies the layers, the lowest first, over each other into a directory: what overlayfs
     /// would show, for hosts that have none.
-    pub fn materialize(&self, layers: &[String], into: &Dir) -> Result<()> {
+    pub fn materialize(&self, layers: &[String], into: &Dir, shift: Option<Shift>) -> Result<()> {
         for digest in layers {
             let layer = self.layer(digest)?;
             let mut copier = Copier::new(into, Marks::Obey, None);
+            copier.shift = shift;
             copier.copy(&layer).context(format_args!("copy layer {digest}"))?;
         }
         Ok(())
@@ -138,6 +151,7 @@ mod tests {
                 comment: String::new(),
                 author: String::new(),
                 flatten: false,
+                shift: None,
             };
             self.store.commit(below, &Dir::open(&self.tree).unwrap(), change).unwrap()
         }
@@ -152,7 +166,7 @@ mod tests {
             let into = self.base.join("merged");
             fs::create_dir(&into).unwrap();
             let digests: Vec<_> = image.layers.iter().map(|layer| layer.digest.clone()).collect();
-            self.store.materialize(&digests, &Dir::open(&into).unwrap()).unwrap();
+            self.store.materialize(&digests, &Dir::open(&into).unwrap(), None).unwrap();
             into
         }
     }

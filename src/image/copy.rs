@@ -6,6 +6,7 @@
 use super::digest::Digest;
 use super::extract::{is_overlay, shown};
 use super::remove::remove_tree;
+use super::shift::Shift;
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::Errno;
 use crate::sys::file::{self, Entry};
@@ -55,6 +56,8 @@ pub struct Copier<'a> {
     marks: Marks,
     /// What names the content of the copy, where that is wanted.
     pub digest: Option<Digest>,
+    /// Who owns the copies, where not the same as before.
+    pub shift: Option<Shift>,
     /// Bytes of regular files, each inode once.
     pub size: u64,
     /// The first names of files that have more than one.
@@ -75,6 +78,7 @@ impl<'a> Copier<'a> {
             root,
             marks,
             digest,
+            shift: None,
             size: 0,
             links: BTreeMap::new(),
             path: Vec::new(),
@@ -121,9 +125,13 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
+    fn shifted(&self, stat: Stat) -> Stat {
+        self.shift.map_or(stat, |shift| shift.apply(stat))
+    }
+
     /// Begins a directory that stands in both trees.
     fn enter(&mut self, from: &Dir, to: &Dir, name: OsString) -> Result<Level> {
-        let stat = fs::stat(from.as_fd())?;
+        let stat = self.shifted(fs::stat(from.as_fd())?);
         let target = fs::stat(to.as_fd())?;
         let mut rest = from.entries()?;
         rest.sort_unstable_by(|a, b| b.name.cmp(&a.name));
@@ -148,7 +156,7 @@ impl<'a> Copier<'a> {
         let stat = match from.stat(name) {
             // A container that runs may have removed it since the directory was read.
             Err(Errno::ENOENT) => return Ok(None),
-            other => other?,
+            other => self.shifted(other?),
         };
         if self.marks == Marks::Obey {
             let whiteout = stat.kind == Kind::CharDevice && stat.rdev == 0;
@@ -354,7 +362,13 @@ impl<'a> Copier<'a> {
                 }
             }
             match xattr::get(target, &name) {
-                Ok(value) => found.push((name, value)),
+                Ok(value) => {
+                    let value = match self.shift {
+                        Some(shift) if name == b"security.capability" => shift.capabilities(value),
+                        _ => value,
+                    };
+                    found.push((name, value));
+                }
                 Err(Errno::ENODATA) => {}
                 Err(errno) => return Err(errno).context("read an attribute"),
             }

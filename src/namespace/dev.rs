@@ -78,8 +78,16 @@ fn make_node(dev: &Dir, device: &Device) -> Result<()> {
     parent.set_owner(name, device.uid, device.gid).context(what())
 }
 
-/// Mounts and fills /dev. The directory is there and is no link.
-pub fn mount_dev(shm_bytes: Option<u64>, devices: &[Device]) -> Result<()> {
+/// The group of terminals, with docker as on most systems.
+pub const TERMINALS: u32 = 5;
+
+/// Mounts and fills /dev. The directory is there and is no link. `terminals` is another group of
+/// the terminals than the usual one, or none at all.
+pub fn mount_dev(
+    shm_bytes: Option<u64>,
+    devices: &[Device],
+    terminals: Option<Option<u32>>,
+) -> Result<()> {
     let attr = Attr::NO_SUID | Attr::NO_EXEC | Attr::STRICT_ATIME;
     mount::create(c"tmpfs", c"/dev", attr, c"mode=755,size=65536k")
         .context("mount tmpfs on /dev")?;
@@ -94,8 +102,13 @@ pub fn mount_dev(shm_bytes: Option<u64>, devices: &[Device]) -> Result<()> {
         dev.mkdir(name, 0o755).context(format_args!("make /dev/{name}"))?;
     }
     let private = Attr::NO_SUID | Attr::NO_EXEC;
-    mount::create(c"devpts", c"/dev/pts", private, c"newinstance,ptmxmode=0666,mode=0620,gid=5")
-        .context("mount devpts on /dev/pts")?;
+    let group = terminals.map(|group| {
+        let group = group.map(|group| format!(",gid={group}")).unwrap_or_default();
+        c_string(&format!("newinstance,ptmxmode=0666,mode=0620{group}"))
+    });
+    let group = group.transpose()?;
+    let options = group.as_deref().unwrap_or(c"newinstance,ptmxmode=0666,mode=0620,gid=5");
+    mount::create(c"devpts", c"/dev/pts", private, options).context("mount devpts on /dev/pts")?;
     let data = private | Attr::NO_DEV;
     let asked = shm_bytes.map(|bytes| c_string(&format!("mode=1777,size={bytes}"))).transpose()?;
     let options = asked.as_deref().unwrap_or(c"mode=1777,size=65536k");

@@ -13,3 +13,4 @@ pub mod root;
 pub mod scratch;
 mod seal;
 pub mod seccomp;
+pub mod userns;

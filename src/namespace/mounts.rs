@@ -2,10 +2,11 @@
 
 use super::dev::{self, Device};
 use super::root::{c_string, descriptor_path, mount_point, require_directory};
+use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{Errno, control, process};
+use crate::sys::{Errno, control, ids, process};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -122,6 +123,8 @@ pub struct Pseudo<'a> {
     pub writable: bool,
     pub shm_bytes: Option<u64>,
     pub devices: &'a [Device],
+    /// The group of its terminals where the container has groups of its own; there may be none.
+    pub terminals: Option<Option<u32>>,
 }
 
 /// Mounts /proc, /sys and /dev.
@@ -130,7 +133,7 @@ pub fn mount_pseudo(root: &Dir, pseudo: &Pseudo<'_>) -> Result<()> {
         require_directory(root, name)?;
     }
     mount::create(c"proc", c"/proc", PSEUDO, c"").context("mount proc on /proc")?;
-    dev::mount_dev(pseudo.shm_bytes, pseudo.devices)?;
+    dev::mount_dev(pseudo.shm_bytes, pseudo.devices, pseudo.terminals)?;
     let attr = if pseudo.writable { PSEUDO } else { PSEUDO | Attr::READ_ONLY };
     if pseudo.own_net {
         mount::create(c"sysfs", c"/sys", attr, c"").context("mount sysfs on /sys")?;
@@ -146,13 +149,21 @@ pub fn mount_pseudo(root: &Dir, pseudo: &Pseudo<'_>) -> Result<()> {
 }
 
 /// Sets kernel values of the new namespaces. /proc is still what `mount_pseudo` made.
-pub fn set_sysctls(sysctls: &[(String, String)]) -> Result<()> {
+pub fn set_sysctls(sysctls: &[(String, String)], owner: Option<IdMap>) -> Result<()> {
     if sysctls.is_empty() {
         return Ok(());
     }
     let dir = Dir::open("/proc/sys").context("open /proc/sys")?;
     for (path, value) in sysctls {
-        control::write(&dir, path, value)
+        let write = || control::write(&dir, path, value);
+        let written = match (write(), owner) {
+            // Of the container's own namespaces some belong to its root alone.
+            (Err(Errno::EACCES), Some(map)) => {
+                ids::acting_as(map.uid, map.gid, write).and_then(|written| written)
+            }
+            (written, _) => written,
+        };
+        written
             .context(format_args!("set the kernel value {} to {value}", path.replace('/', ".")))?;
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! The root of a container: its file system, and the way into it.
 
+use super::userns::{self, Mapped};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind};
 use crate::sys::mount::{self, Attr, Propagation};
 use crate::sys::{Errno, process};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How the root file system comes about. All paths are relative to `base`.
 #[derive(Debug, Clone)]
@@ -36,6 +37,13 @@ pub fn cut_off(propagation: Propagation) -> Result<()> {
         Err(Errno::EINVAL) => super::seal::cut_off_in_chroot(propagation),
         other => other.context("make the mounts private"),
     }
+}
+
+/// Has the image appear with the owners that it has in a container with users of its own, in this
+/// mount namespace. Errors: see `userns::cover`.
+pub fn shift(root: &Root, mapped: &Mapped, user_namespace: BorrowedFd<'_>) -> Result<()> {
+    process::chdir(&root.base).context(format_args!("open {}", root.base.to_string_lossy()))?;
+    userns::cover(&mapped.lowers, user_namespace)
 }
 
 /// Mounts the root of the container and makes it the working directory.

@@ -3,6 +3,7 @@
 use super::init::{self, Start};
 use super::report::{self, Message};
 use super::spec::{Network, Spec, Stdio};
+use super::userns;
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
 use crate::sys::process::{self, Child, Namespaces};
@@ -93,45 +94,57 @@ fn launch(
     network: Network<'_>,
     wait: bool,
 ) -> Result<Process> {
-    let namespaces = match network {
-        Network::New => spec.namespaces,
-        _ => spec.namespaces.without(Namespaces::NET),
+    let namespaces = match (&spec.mapped, network) {
+        (Some(_), _) => userns::namespaces(spec),
+        (None, Network::New) => spec.namespaces,
+        (None, _) => spec.namespaces.without(Namespaces::NET),
     };
-    // Who stays inside as he is, and who cannot look beforehand at what he is going to execute.
-    let own = match spec.init || spec.shared {
-        true => Some(exe::unwritable().context(PROTECT)?),
-        false => None,
+    let own = match spec.can_look_ahead() {
+        true => None,
+        false => Some(exe::unwritable().context(PROTECT)?),
     };
     let (near, far) = io::socket_pair().context("make a socket pair")?;
     let entry = group.entry()?;
     let (kind, [stdin, stdout, stderr]) = stdio.split();
     let ends = [stdin, stdout, stderr, Some(far)];
     let (tasks, parents) = (&entry.tasks[..], near.as_fd());
+    let start =
+        Start { spec, tasks, stdio: kind, network, wait, parents, own: None, handover: None };
     // A copy in memory shall go with the first process: then that has memory of its own.
-    let mut start = Start { spec, tasks, stdio: kind, network, wait, parents, own: None };
-    let child = if wait || own.as_ref().is_some_and(|own| own.is_copy) {
-        start.own = own.as_ref().map(|own| own.file.as_fd());
+    let child = if let Some(mapped) = &spec.mapped {
+        // From inside it could not be done without the host's rights, on some kernels.
+        if let Some(own) = &own {
+            exe::run_from(own.file.as_fd()).context(PROTECT)?;
+        }
+        userns::launch(start, mapped, entry.into, ends)
+    } else if wait || own.as_ref().is_some_and(|own| own.is_copy) {
+        let start = Start { own: own.as_ref().map(|own| own.file.as_fd()), ..start };
         process::clone_into(namespaces, entry.into, (&start, ends), |(start, ends)| {
             init::main(start, ends)
         })
+        .map(Ok)
     } else {
         if let Some(own) = &own {
             exe::run_from(own.file.as_fd()).context(PROTECT)?;
         }
-        lend::lend_into(namespaces, entry.into, &start, ends, init::main)
+        lend::lend_into(namespaces, entry.into, &start, ends, init::main).map(Ok)
     };
     let child = match child {
         Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
             "a limit on namespaces: raise user.max_*_namespaces; see rocker check, namespace",
         )),
-        Err(Errno::EINVAL) => Err(match spec.namespaces.missing() {
+        Err(Errno::EPERM | Errno::EUSERS) if spec.mapped.is_some() => {
+            Err(Error::new("no user namespace can be made here")
+                .hint("see rocker check, namespace user, or leave out --userns"))
+        }
+        Err(Errno::EINVAL) => Err(match namespaces.missing() {
             Some(name) => Error::new(format!("this kernel has no {name} namespace"))
                 .hint(format!("see rocker check, namespace {name}")),
             None => Error::from(Errno::EINVAL).hint("see rocker check, namespace"),
         }),
         other => other.map_err(Error::from),
     };
-    Ok(Process { child: child.context("clone the first process")?, socket: near })
+    Ok(Process { child: child.context("clone the first process")??, socket: near })
 }
 
 /// What is being done where a process is made to run from a file that nobody can write: programs

@@ -6,9 +6,11 @@ use super::program::{self, Tie};
 use super::spec::{Program, Stdio, StdioKind};
 use crate::cgroups::{Entry, Group};
 use crate::error::{Context, Error, FAILURE, Result};
+use crate::namespace::credentials;
+use crate::namespace::userns;
 use crate::sys::lend::{self, Ends};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, exe, io};
+use crate::sys::{Errno, exe, fs, io};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -30,6 +32,14 @@ pub fn exec(
     stdio: Stdio,
 ) -> Result<Process> {
     let (near, far) = io::socket_pair().context("make a socket pair")?;
+    let (kind, [stdin, stdout, stderr]) = stdio.split();
+    if let Some(root) = program.ids {
+        credentials::let_raise(0, &program.rights.limits)?;
+        for end in [&stdin, &stdout, &stderr].into_iter().flatten() {
+            // So that the program can open it once more, as /dev/stdout.
+            fs::chown(end.as_fd(), root.uid, root.gid).context("give the output away")?;
+        }
+    }
     let entry = group.entry()?;
     if let Some(score) = program.oom_score_adj {
         // Of this process, whose child the program is: afterwards its /proc is not ours.
@@ -44,7 +54,6 @@ pub fn exec(
         Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
         other => other.context("enter the namespaces of the container")?,
     }
-    let (kind, [stdin, stdout, stderr]) = stdio.split();
     let start = Start { program, tasks: &entry.tasks, stdio: kind };
     let ends = [stdin, stdout, stderr, Some(far)];
     let child = lend::lend_into(Namespaces::default(), entry.into, &start, ends, main)
@@ -70,6 +79,9 @@ fn become_program(
     socket: &OwnedFd,
 ) -> Result<Infallible> {
     Entry::join(start.tasks)?;
+    if start.program.ids.is_some() {
+        userns::become_root()?;
+    }
     // Detached, it outlives the command, and the container's first process inherits it.
     let tie = if matches!(start.stdio, StdioKind::Null) { Tie::Loose } else { Tie::Tied };
     let streams = open_streams(start.stdio, ends, socket)?;

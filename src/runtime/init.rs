@@ -7,9 +7,10 @@ use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
 use super::spec::{Network, Spec, StdioKind};
+use super::userns::Handover;
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
-use crate::namespace::{credentials, dev, lock, mounts, net, root};
+use crate::namespace::{credentials, dev, lock, mounts, net, root, userns};
 use crate::sys::lend::Ends;
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
@@ -30,11 +31,16 @@ pub struct Start<'a> {
     pub parents: BorrowedFd<'a>,
     /// The file to run from from here on, unless the parent saw to that.
     pub own: Option<BorrowedFd<'a>>,
+    /// To the process that makes the mounts, where another one does.
+    pub handover: Option<Handover<'a>>,
 }
 
 /// Becomes the container's first program, or reports why not.
 pub fn main(start: &Start<'_>, [stdin, stdout, stderr, mut socket]: Ends) -> ! {
     process::close_parents(start.parents);
+    if let Some(handover) = start.handover {
+        process::close_parents(handover.others);
+    }
     let protect = || start.own.map_or(Ok(()), exe::run_from);
     if let (Err(error), Some(socket)) = (protect().context(PROTECT), &socket) {
         program::give_up(socket.as_fd(), &error);
@@ -62,9 +68,18 @@ fn become_container(
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(errno) => return Err(errno).context("make the cgroup namespace"),
     }
-    let streams = set_up(spec, stdio, network, ends, socket)?;
+    match start.handover {
+        None => build(spec, Some(network), socket, None)?,
+        Some(handover) => {
+            userns::enter(handover.own)?;
+            if spec.namespaces.has(Namespaces::NET) {
+                net::loopback_up()?;
+            }
+        }
+    }
+    let streams = set_up(spec, stdio, ends, socket)?;
     let prepared = program::prepare(&spec.program)?;
-    if !spec.init && !spec.shared && !prepared.is_certain()? {
+    if spec.can_look_ahead() && !prepared.is_certain()? {
         exe::run_from_copy().context(PROTECT)?;
     }
     if wait && !report::wait_for_start(socket.as_fd()) {
@@ -77,18 +92,23 @@ fn become_container(
     }
 }
 
-/// Builds what the container sees and enters it.
-fn set_up(
+/// Builds the mounts that the container sees and enters them; the network namespace too where it
+/// is said where that comes from. A container with users of its own is shown its image by the map
+/// of the `user_namespace`.
+pub fn build(
     spec: &Spec,
-    stdio: StdioKind,
-    network: Network<'_>,
-    ends: [Option<OwnedFd>; 3],
+    network: Option<Network<'_>>,
     socket: &OwnedFd,
-) -> Result<Streams> {
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     root::cut_off(Propagation::Private)?;
     // Before the root is mounted, which covers the directory that some of it lies in.
     let held = mounts::hold(&spec.volumes)?;
-    if let Err(error) = root::mount_root(&spec.root) {
+    let shifted = || match (&spec.mapped, user_namespace) {
+        (Some(mapped), Some(namespace)) => root::shift(&spec.root, mapped, namespace),
+        _ => Ok(()),
+    };
+    if let Err(error) = shifted().and_then(|()| root::mount_root(&spec.root)) {
         if matches!(spec.root.kind, root::RootKind::Overlay { .. }) {
             report::send_error(socket.as_fd(), &error, true);
             process::exit_now(1);
@@ -97,7 +117,7 @@ fn set_up(
     }
     let dir = root::enter_root()?;
     let own_net = spec.namespaces.has(Namespaces::NET);
-    if own_net {
+    if let (true, Some(network)) = (own_net, network) {
         // Late: it may still be on its way. /sys belongs to it.
         enter_network(network)?;
     }
@@ -107,24 +127,36 @@ fn set_up(
         writable: spec.privileged,
         shm_bytes: spec.shm_bytes,
         devices: &spec.devices,
+        terminals: spec.mapped.as_ref().map(|mapped| mapped.ids.outside(dev::TERMINALS, true)),
     };
     mounts::mount_pseudo(&dir, &pseudo)?;
     // While /proc is what was just mounted and nothing lies over a part of it.
-    mounts::set_sysctls(&spec.sysctls)?;
+    mounts::set_sysctls(&spec.sysctls, spec.mapped.as_ref().map(|mapped| mapped.ids))?;
     mounts::place(&dir, held)?;
-    process::sethostname(&spec.hostname)
-        .context(format_args!("set the host name {}", spec.hostname))?;
     if !spec.unmasked {
         mounts::mask()?;
     }
+    match spec.read_only {
+        true => mounts::protect_root(spec.root.attr),
+        false => Ok(()),
+    }
+}
+
+/// Sets up what else is the container's own. The mounts are there.
+fn set_up(
+    spec: &Spec,
+    stdio: StdioKind,
+    ends: [Option<OwnedFd>; 3],
+    socket: &OwnedFd,
+) -> Result<Streams> {
+    process::sethostname(&spec.hostname)
+        .context(format_args!("set the host name {}", spec.hostname))?;
     let streams = open_streams(stdio, ends, socket)?;
     if let Streams::Terminal(peer) = &streams {
         dev::mount_console(peer)?;
     }
-    if spec.read_only {
-        mounts::protect_root(spec.root.attr)?;
-    }
-    if spec.program.rights.capabilities & credentials::SYS_ADMIN != 0 {
+    // Those of a container with users of its own are locked already.
+    if spec.mapped.is_none() && spec.program.rights.capabilities & credentials::SYS_ADMIN != 0 {
         match lock::lock_mounts() {
             // It can do anything to the host as it is.
             Err(_) if spec.privileged => {}

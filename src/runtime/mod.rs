@@ -11,6 +11,7 @@ pub mod reaper;
 pub mod report;
 pub mod spec;
 pub mod state;
+pub mod userns;
 pub mod words;
 
 pub use create::{Process, create, run};

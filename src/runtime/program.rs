@@ -33,7 +33,16 @@ pub struct Prepared {
 /// Looks up account, words and directory. The process is in the container's root, as root.
 pub fn prepare(program: &Program) -> Result<Prepared> {
     let root = Dir::open("/").context("open the root")?;
-    let account = accounts::find(&root, &program.user)?;
+    let mut account = accounts::find(&root, &program.user)?;
+    if let Some(ids) = program.ids {
+        let (has_user, has_group) = (account.uid < ids.size, account.gid < ids.size);
+        if !has_user || !has_group {
+            let (kind, id) = if has_user { ("group", account.gid) } else { ("user", account.uid) };
+            let what = format!("the user namespace has no {kind} {id}, only {} of them", ids.size);
+            return Err(Error::new(what));
+        }
+        account.groups.retain(|group| *group < ids.size);
+    }
     let args = command(&root, &program.args)?;
     let mut env = program.env.clone();
     if value(&env, "HOME").is_none() {

@@ -4,6 +4,7 @@ use crate::namespace::credentials::Rights;
 use crate::namespace::dev::Device;
 use crate::namespace::mounts::Volume;
 use crate::namespace::root::Root;
+use crate::namespace::userns::{IdMap, Mapped};
 use crate::sys::process::Namespaces;
 use crate::sys::tty;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,6 +19,8 @@ pub struct Spec {
     pub read_only: bool,
     /// Those to make anew; the others are shared with the host.
     pub namespaces: Namespaces,
+    /// Where the container has users of its own.
+    pub mapped: Option<Mapped>,
     /// Whether /sys/fs/cgroup is shown: only where all controllers are in cgroup2.
     pub cgroup2: bool,
     /// Whether a process of ours comes first, which reaps what the program leaves behind.
@@ -38,6 +41,14 @@ pub struct Spec {
     pub program: Program,
 }
 
+impl Spec {
+    /// Whether the first process can find out what it is going to execute: nothing changes that
+    /// meanwhile, and nothing of ours stays inside.
+    pub fn can_look_ahead(&self) -> bool {
+        !(self.init || self.shared || self.mapped.is_some())
+    }
+}
+
 /// A program and the rights it runs with: for the first process, and for `exec`.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -50,6 +61,8 @@ pub struct Program {
     /// Absolute; made where it is missing.
     pub workdir: String,
     pub rights: Rights,
+    /// Where the container has users of its own.
+    pub ids: Option<IdMap>,
     /// From -1000, never killed when memory is short, to 1000; unsaid, as its parent.
     pub oom_score_adj: Option<i64>,
 }

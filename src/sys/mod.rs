@@ -14,6 +14,7 @@ pub mod control;
 pub mod exe;
 pub mod file;
 pub mod fs;
+pub mod ids;
 pub mod inet;
 pub mod io;
 pub mod lend;

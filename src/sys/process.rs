@@ -47,14 +47,14 @@ impl Namespaces {
         self.0 & other.0 == other.0
     }
 
+    /// This set but for those of `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Both sets.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
-    }
-
-    /// This set without those of the other.
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::harness_census::Census;
 use crate::harness_host as machine;
 pub use crate::harness_host::{
-    has_controller, has_overlay, has_program, is_bare, package, skip, slowed,
+    has_controller, has_overlay, has_own_users, has_program, is_bare, package, skip, slowed,
 };
 use crate::harness_net::Host;
 use std::ffi::OsStr;
@@ -127,7 +127,7 @@ impl Rocker {
     /// The command `rocker ARGS`, still to be started; its input is empty.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(args);
+        command.args(machine::with_users(args));
         self.prepare(&mut command);
         command
     }

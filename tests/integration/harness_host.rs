@@ -54,6 +54,21 @@ pub fn is_torture() -> bool {
     env::var_os("ROCKER_TORTURE").is_some()
 }
 
+/// Whether this is a test of a module `own_users`, where each container has users of its own.
+pub fn has_own_users() -> bool {
+    std::thread::current().name().is_some_and(|name| name.contains("::own_users::"))
+}
+
+/// The words of a command, with the option that such a test gives to each new container.
+pub fn with_users<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    match words {
+        [command @ ("run" | "create"), rest @ ..] if has_own_users() => {
+            [&[*command, "--userns", "auto"], rest].concat()
+        }
+        _ => words.to_vec(),
+    }
+}
+
 /// Whether the machine has this program, for tests that need more than a small one has.
 pub fn has_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

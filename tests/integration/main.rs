@@ -31,4 +31,5 @@ mod run;
 mod seed;
 mod servers;
 mod terminal;
+mod userns;
 mod volumes;

@@ -1,6 +1,7 @@
 //! A container that has ended is started again by its keeper, where its policy says so.
 
-use super::{Keeper, bring_up};
+use super::Keeper;
+use super::start::bring_up;
 use crate::container::record::{State, Status};
 use crate::container::state::clean_up;
 use crate::container::{layer, restart};

@@ -3,6 +3,7 @@
 use super::Globals;
 use crate::container::record::{Mount, MountKind, Record, State, Status};
 use crate::container::security::Security;
+use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, FAILURE, Result, report};
 use crate::image::{Image, ImageConfig};
@@ -336,6 +337,7 @@ fn of_host(record: &Record) -> Part<'static> {
             ]),
         ),
         ("Tmpfs", object(&mut tmpfs)),
+        ("UsernsMode", Part::Text(&record.userns.map(IdMap::text).unwrap_or_default())),
     ])
 }
 

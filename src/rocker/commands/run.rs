@@ -1,8 +1,8 @@
 //! `run` and `create`: a new container. What the options mean together is decided by the engine.
 
 use super::{Globals, security};
-use crate::container;
 use crate::container::options::{Options, Ran};
+use crate::container::{self, userns};
 use crate::error::{ENGINE, Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::{print, units};
@@ -345,10 +345,10 @@ const FLAGS: &[Flag<Options>] = &[
     },
     Flag {
         spec: "--userns MODE",
-        about: "User namespace: only host, the one of the host",
-        set: |_, value| match value.text().as_str() {
-            "host" => Ok(()),
-            _ => Err(Error::new("a user namespace of its own is not there yet: only host")),
+        about: "Users of its own: auto or UID:GID:SIZE of the host's, or host (default)",
+        set: |o, value| {
+            o.userns = userns::parse(&value.text())?;
+            Ok(())
         },
     },
     Flag {

@@ -1,0 +1,191 @@
+//! How a container comes to run: its groups, its first process, what is written down of it.
+
+use crate::cgroups::Group;
+use crate::container::log::Writer;
+use crate::container::record::{Record, State, Status};
+use crate::container::state::{self, SOCKET};
+use crate::container::store::{Container, Engine, boot_id};
+use crate::container::streams::Streams;
+use crate::container::wiring::{self, Wiring};
+use crate::container::{layer, membership, security, spec};
+use crate::error::{Context, Error, Result};
+use crate::namespace::net;
+use crate::runtime::create::Setup;
+use crate::runtime::state::start_time;
+use crate::runtime::{self, Network, Process, Stdio, report};
+use crate::sys::{io, process, time, tty};
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Whether the command that starts a keeper makes the network namespace of the container.
+pub fn makes_network(record: &Record) -> bool {
+    membership::has_own_namespace(record) && record.userns.is_none()
+}
+
+/// A socket that other commands connect to; without one they can still stop the container.
+fn listen(container: &Container) -> Option<OwnedFd> {
+    // A name below the working directory fits into a socket address, however deep it lies.
+    process::fchdir(container.dir.as_fd()).ok()?;
+    if !container.ephemeral {
+        // What an earlier run of it may have left.
+        let _ = container.dir.unlink(SOCKET);
+    }
+    let listener = io::listen(SOCKET).ok();
+    let _ = process::chdir(c"/");
+    listener
+}
+
+/// Makes the groups and the first process, and waits until the program runs.
+pub fn bring_up(
+    engine: &Engine,
+    container: &Container,
+    record: &mut Record,
+    state: &mut State,
+    size: tty::Size,
+    arriving: Option<OwnedFd>,
+) -> Result<(Running, Wiring)> {
+    let mut wiring = wiring::reserve(engine, container, record, state)?;
+    wiring.arriving = arriving.filter(|_| makes_network(record));
+    let mut ways = layer::Ways::of(container, record);
+    loop {
+        let layer = ways.next(engine, container, record)?;
+        layer.clone_into(&mut state.layer);
+        let group = security::group(record)?;
+        match attempt(engine, container, record, state, group, size, &mut wiring) {
+            Ok(Attempt::Running(running)) => return Ok((running, wiring)),
+            Ok(Attempt::NoOverlay(group, error)) => {
+                group.destroy()?;
+                layer::release(engine, container, state);
+                ways.refuse(engine, record, layer, error)?;
+            }
+            Err((group, error)) => {
+                // The first error is the one to report; the next sweep finds the group.
+                let _ = group.destroy();
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// A container whose program runs.
+pub struct Running {
+    pub process: Process,
+    pub group: Group,
+    pub streams: Streams,
+    pub log: Writer,
+    pub listener: Option<OwnedFd>,
+}
+
+enum Attempt {
+    Running(Running),
+    NoOverlay(Group, Error),
+}
+
+fn attempt(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    state: &mut State,
+    group: Group,
+    size: tty::Size,
+    wiring: &mut Wiring,
+) -> std::result::Result<Attempt, (Group, Error)> {
+    let mut begin = || -> Result<(Process, Setup, Option<Streams>)> {
+        let mut spec = spec::runtime_spec(engine, container, record, &state.layer)?;
+        spec.cgroup2 = group.is_unified();
+        let (stdio, pipes) = stdio(record, size)?;
+        let stdio = Cell::new(Some(stdio));
+        // A second attempt finds nothing on its way any more.
+        let arriving = wiring.arriving.take();
+        let process = match record.net.memberships.is_empty() {
+            true => {
+                let network =
+                    arriving.as_ref().map_or(Network::New, |s| Network::Arriving(s.as_fd()));
+                let stdio = || stdio.take().unwrap_or(Stdio::Null);
+                let run = || runtime::run(&spec, &group, stdio(), network);
+                wiring::create_process(engine, record, &run)?
+            }
+            false => {
+                let netns = match spec.mapped {
+                    // It comes with the users that it belongs to.
+                    Some(_) => None,
+                    None => {
+                        let made = arriving.and_then(|s| report::receive_network(s.as_fd()));
+                        Some(made.map_or_else(net::make, Ok)?)
+                    }
+                };
+                let network = netns.as_ref().map_or(Network::New, |n| Network::Given(n.as_fd()));
+                let stdio = stdio.take().unwrap_or(Stdio::Null);
+                let process = runtime::create(&spec, &group, stdio, network)?;
+                let there = netns.as_ref().unwrap_or(&process.child.pidfd);
+                let joined = wiring.join(record, &state.net, there);
+                joined.and_then(|()| process.start()).inspect_err(|_| end(&process))?;
+                process
+            }
+        };
+        let setup = process.executed()?;
+        Ok((process, setup, pipes))
+    };
+    let (process, streams) = match begin() {
+        Ok((_, Setup::NoOverlay(error), _)) => return Ok(Attempt::NoOverlay(group, error)),
+        Ok((process, Setup::Running(Some(master)), _)) => {
+            (process, Streams::terminal(master).context("prepare the terminal"))
+        }
+        Ok((process, Setup::Running(None), Some(streams))) => (process, Ok(streams)),
+        Ok((process, Setup::Running(None), None)) => {
+            (process, Err(Error::new("the terminal did not arrive")))
+        }
+        // It has ended, and reported why.
+        Err(error) => return Err((group, error)),
+    };
+    let ready = streams.and_then(|streams| {
+        note_running(container, state, &group, &process)?;
+        let dir = container.dir.duplicate().context("open the container")?;
+        Ok((streams, Writer::new(dir, container.ephemeral), listen(container)))
+    });
+    match ready {
+        Ok((streams, log, listener)) => {
+            Ok(Attempt::Running(Running { process, group, streams, log, listener }))
+        }
+        Err(error) => {
+            end(&process);
+            Err((group, error))
+        }
+    }
+}
+
+/// Ends a first process that cannot be kept.
+fn end(process: &Process) {
+    // It may have ended by itself.
+    let _ = process::send_signal(process.child.pidfd.as_fd(), libc::SIGKILL as u32);
+    let _ = process::wait(process.child.pidfd.as_fd());
+}
+
+/// A terminal or pipes for the program, and our ends of the pipes.
+fn stdio(record: &Record, size: tty::Size) -> Result<(Stdio, Option<Streams>)> {
+    if record.tty {
+        return Ok((Stdio::Terminal(size), None));
+    }
+    let (stdio, streams) = Streams::pipes(record.interactive).context("make the pipes")?;
+    Ok((stdio, Some(streams)))
+}
+
+/// Writes down the processes of the container; from here on others can find and end them.
+fn note_running(
+    container: &Container,
+    state: &mut State,
+    group: &Group,
+    process: &Process,
+) -> Result<()> {
+    state.status = Status::Running;
+    state.boot_id = boot_id()?;
+    state.pid = process.child.pid;
+    // One that has ended already reports why; its start time does not matter any more.
+    state.pid_start = start_time(process.child.pid).unwrap_or(0);
+    state.keeper = process::id();
+    state.keeper_start = start_time(state.keeper)?;
+    state.cgroups = group.paths();
+    state.started = state::now();
+    state.started_uptime = time::since_boot();
+    container.write_state(state, false)
+}
