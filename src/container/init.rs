@@ -169,8 +169,10 @@ fn leave(engine: Option<&Engine>, end: End) -> ! {
         }
     }
     file::sync_all();
-    unmount_all();
-    file::sync_all();
+    if is_the_machine() {
+        unmount_all();
+        file::sync_all();
+    }
     loop {
         if let Err(errno) = process::end_machine(end) {
             report(&Error::from(errno).message("end the machine".into()));
@@ -195,6 +197,13 @@ fn stop_all(engine: &Engine) -> Result<()> {
         tell(&format!("stopped {name}"));
     }
     Ok(())
+}
+
+/// Whether this is process 1 of the machine itself. In a namespace of processes the file systems
+/// are mounted elsewhere too, and others write to them.
+fn is_the_machine() -> bool {
+    // Source: include/uapi/linux/nsfs.h, `PID_NS_INIT_INO`.
+    fs::stat_path("/proc/self/ns/pid").is_ok_and(|stat| stat.inode == 0xEFFF_FFFC)
 }
 
 /// Unmounts what can be, the last mount first, and makes what stays read-only.

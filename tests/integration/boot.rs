@@ -64,6 +64,26 @@ fn init_is_for_process_1_only() {
     assert!(line.contains("not process 1"), "{line}");
 }
 
+/// A file system in memory, for as long as this value lives.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(rocker: &Rocker) -> Self {
+        let place = rocker.base().join("disk");
+        fs::create_dir(&place).unwrap();
+        let mut command = Command::new("mount");
+        assert!(command.args(["-t", "tmpfs", "disk"]).arg(&place).status().unwrap().success());
+        Self(place)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What a test leaves that was killed the harness unmounts.
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 /// A machine of its own, as far as namespaces make one, with `rocker init` as its process 1.
 struct Machine {
     running: Running,
@@ -82,7 +102,7 @@ impl Machine {
         }
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--net", "--uts", "--fork", "--kill-child"]);
-        command.arg("--mount-proc").args(words);
+        command.arg("--mount-proc").args(words).current_dir(rocker.base().join("disk"));
         rocker.prepare(&mut command);
         command.stdout(Stdio::null());
         let running = Running(command.spawn().unwrap());
@@ -111,6 +131,7 @@ impl Machine {
 fn init_starts_containers_again_after_a_power_cut_and_stops_them_before_it_switches_off() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let before = rocker.census();
+    let disk = Disk::mount(&rocker);
     let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
     let options = ["create", "--name", "web", "--restart", "always", "--image", "busybox"];
     rocker.ok(&[&options[..], &["sh", "-c", script]].concat());
@@ -141,6 +162,9 @@ fn init_starts_containers_again_after_a_power_cut_and_stops_them_before_it_switc
     assert!(output.stderr.contains("rocker: started web\n"), "{output:?}");
     assert!(output.stderr.contains("rocker: stopping\nrocker: stopped web\n"), "{output:?}");
     assert_eq!(log(), "ready\nready\nready\nbye\n");
+    // A file system that is in use there, and here.
+    fs::write(disk.0.join("file"), "written").unwrap();
+    drop(disk);
     assert_eq!(status(&rocker, "web"), "exited");
     rocker.ok(&["rm", "web"]);
     assert_eq!(rocker.left_since(&before), Vec::<String>::new());
