@@ -1,10 +1,9 @@
 //! Which hierarchies are mounted on this host, and which controllers each has.
 
 use crate::error::{Context, Result};
-use crate::sys::fs::{self, Dir};
+use crate::sys::fs::Dir;
 use crate::sys::proc::unescape;
-use crate::sys::{control, mount, proc};
-use std::os::fd::AsFd;
+use crate::sys::{control, mount, proc, statfs};
 
 /// A controller that rocker can set a limit with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +107,7 @@ impl Host {
             controllers,
             own: "/".to_owned(),
         };
-        let kind = |path: &str| Dir::open(path).map(|dir| fs::filesystem_kind(dir.as_fd()));
-        if kind(MOUNT) == Ok(CGROUP2) {
+        if statfs::kind_at(MOUNT) == CGROUP2 {
             let controllers = controllers_at(MOUNT);
             return Some(Self {
                 hierarchies: vec![hierarchy(Version::V2, MOUNT.to_owned(), controllers)],
@@ -118,7 +116,7 @@ impl Host {
         let mut host = Self::default();
         for controller in Controller::ALL.into_iter().filter(|controller| wanted(*controller)) {
             let mount = format!("{MOUNT}/{}", controller.name());
-            if kind(&mount) != Ok(CGROUP) {
+            if statfs::kind_at(&mount) != CGROUP {
                 return None;
             }
             host.hierarchies.push(hierarchy(Version::V1, mount, vec![controller]));

@@ -8,7 +8,7 @@ use crate::namespace::root;
 use crate::sys::fs::{self, Dir};
 use crate::sys::mount::{self, Propagation};
 use crate::sys::process::{self, Exit, Namespaces};
-use crate::sys::{Errno, probe, proc, time};
+use crate::sys::{Errno, probe, proc, statfs, time};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -215,7 +215,7 @@ fn directory(name: &str, path: &Path) -> Fact {
     const USELESS: [u64; 4] = [0x4d44, 0x2011_bab0, 0x9fa0, 0x6265_6572];
     let there = nearest(path);
     let shown = path.to_string_lossy();
-    let kind = Dir::open(there).map(|dir| fs::filesystem_kind(dir.as_fd()));
+    let kind = Dir::open(there).map(|dir| statfs::kind_of(dir.as_fd()));
     let kind_known = kind.unwrap_or(0);
     // The nearest thing that is there may be a file.
     let writable = kind.and_then(|_| probe::writable(there)).and_then(|()| probe::room(there));

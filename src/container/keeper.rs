@@ -61,20 +61,23 @@ pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
 
 fn main((order, socket): (Order, OwnedFd)) -> ! {
     let kept = [order.container.dir.as_fd(), socket.as_fd()];
-    // The caller's terminal, pipes and stray descriptors must not stay open for days.
-    let detached = process::detach(&kept).context("detach the keeper");
+    // The caller's stray descriptors must not stay open for days, nor be seen by the container.
+    let alone = process::close_all_but(&kept).context("close the caller's files");
     let mut client = Client::new(socket, order.attached, order.owns_input);
     client.is_parent = order.attached;
     let announce = order.announce;
     let arriving = client.socket.try_clone().ok();
-    let ended = detached.and_then(|()| Keeper::start(order, arriving));
+    let ended = alone.and_then(|()| Keeper::start(order, arriving));
     match ended {
         Ok(mut keeper) => {
             if announce {
                 client.send(&FromKeeper::Started);
             }
             keeper.clients.push(client);
-            process::exit_now(keeper.serve())
+            let code = keeper.serve();
+            // The client wakes up while this process ends.
+            keeper.clients.clear();
+            process::exit_now(code)
         }
         Err(error) => {
             let error = if error.code == FAILURE { error.code(ENGINE) } else { error };
@@ -121,7 +124,10 @@ impl Keeper {
         let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
         let (alive, inode) = state::hold_alive(&container).unzip();
         state.keeper_lock = inode.unwrap_or(0);
-        match bring_up(&engine, &container, &mut record, &mut state, size, arriving) {
+        let ready = bring_up(&engine, &container, &mut record, &mut state, size, arriving);
+        // Not sooner: the program need not wait for it.
+        let detached = || process::detach().context("detach the keeper");
+        match ready.and_then(|ready| detached().map(|()| ready)) {
             Ok((Running { process, group, streams, log, listener }, wiring)) => {
                 container.unlock();
                 Ok(Self {

@@ -10,7 +10,7 @@ use crate::namespace::scratch;
 use crate::runtime::state::is_running;
 use crate::sys::fs::{self, Dir};
 use crate::sys::xattr::{self, Target};
-use crate::sys::{Errno, proc};
+use crate::sys::{Errno, proc, statfs};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -113,7 +113,7 @@ pub fn holds_layer(dir: &Dir) -> bool {
     // EXT4, XFS and BTRFS_SUPER_MAGIC, include/uapi/linux/magic.h.
     const GOOD: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
     const RAMFS: u64 = 0x8584_58f6;
-    match fs::filesystem_kind(dir.as_fd()) {
+    match statfs::kind_of(dir.as_fd()) {
         kind if GOOD.contains(&kind) => true,
         RAMFS => false,
         _ => {

@@ -17,7 +17,7 @@ use crate::runtime::program::DEFAULT_PATH;
 use crate::runtime::{Program, Spec};
 use crate::sys::mount::Attr;
 use crate::sys::process::Namespaces;
-use crate::sys::{fs, signal, time};
+use crate::sys::{fs, signal, statfs, time};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -340,7 +340,7 @@ pub fn runtime_spec(
         format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
     // What is never read again need not be brought to the disk. Where nothing ever is, the
     // kernel's mark of such a layer would be work for nothing.
-    let volatile = container.ephemeral && !fs::is_in_memory(container.dir.as_fd());
+    let volatile = container.ephemeral && !statfs::is_in_memory(container.dir.as_fd());
     let kind = match layer {
         layer::COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
         layer::TMPFS => {

@@ -174,7 +174,11 @@ pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
     }
     engine.drop_name(name, &container.id);
     remove_usual(&container.dir);
-    image::remove_tree(&tmp, OsStr::new(&format!("gone-{}", container.id)))
+    let gone = format!("gone-{}", container.id);
+    match tmp.rmdir(&gone) {
+        Ok(()) => Ok(()),
+        Err(_) => image::remove_tree(&tmp, OsStr::new(&gone)),
+    }
 }
 
 /// Removes what every container's directory holds by name, which spares looking for it. Whatever

@@ -13,9 +13,9 @@ use super::shift::Shift;
 use super::stage::Stage;
 use super::store::Store;
 use crate::error::{Context, Result};
-use crate::sys::Errno;
-use crate::sys::fs::{self, Dir};
+use crate::sys::fs::Dir;
 use crate::sys::xattr::{self, Target};
+use crate::sys::{Errno, statfs};
 use std::os::fd::AsFd;
 
 const LAYER: &str = "layer";
@@ -69,7 +69,7 @@ impl Store {
     /// not without extended attributes.
     fn holds_marks(&self) -> bool {
         // OVERLAYFS_SUPER_MAGIC, include/uapi/linux/magic.h.
-        fs::filesystem_kind(self.root.as_fd()) != 0x794c_7630
+        statfs::kind_of(self.root.as_fd()) != 0x794c_7630
             && xattr::get(Target::Open(self.root.as_fd()), b"trusted.overlay.opaque")
                 != Err(Errno::EOPNOTSUPP)
     }

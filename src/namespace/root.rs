@@ -109,7 +109,7 @@ pub fn mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd>
         Err(Errno::ENOENT) => make_mount_point(root, target, directory)?,
         other => other.context(format_args!("open {target}"))?,
     };
-    if crate::sys::fs::is_procfs(place.as_fd()) {
+    if crate::sys::statfs::is_procfs(place.as_fd()) {
         return Err(Error::new(format!("{target}: nothing may be mounted inside /proc")));
     }
     let kind = crate::sys::fs::stat(place.as_fd()).context(format_args!("look at {target}"))?.kind;

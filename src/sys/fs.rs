@@ -447,29 +447,6 @@ pub fn read_file(file: OwnedFd, limit: u64) -> Result<Vec<u8>> {
     read_all(file, 4095, limit)
 }
 
-/// Whether an open file lies in a proc file system.
-pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
-    // PROC_SUPER_MAGIC, include/uapi/linux/magic.h.
-    filesystem_kind(file) == 0x9fa0
-}
-
-/// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.
-pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
-    // TMPFS_MAGIC and RAMFS_MAGIC, include/uapi/linux/magic.h.
-    matches!(filesystem_kind(file), 0x0102_1994 | 0x8584_58f6)
-}
-
-/// The magic number of the file system that an open file lies in; 0 where it does not say.
-pub fn filesystem_kind(file: BorrowedFd<'_>) -> u64 {
-    let mut statfs = std::mem::MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the structure is as large as the kernel's, and zeroes are valid in it.
-    let kind = unsafe {
-        syscall!(Sysno::fstatfs, file.as_raw_fd(), statfs.as_mut_ptr())
-            .map(|_| statfs.assume_init().f_type)
-    };
-    kind.map_or(0, |kind| kind as u64)
-}
-
 /// The number of a device as `Stat::rdev` has it.
 pub fn device_number(major: u32, minor: u32) -> u64 {
     libc::makedev(major, minor)

@@ -27,6 +27,7 @@ pub mod process;
 pub mod ring;
 pub mod seccomp;
 pub mod signal;
+pub mod statfs;
 pub mod time;
 pub mod tty;
 pub mod xattr;

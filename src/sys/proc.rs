@@ -2,7 +2,7 @@
 //! in the tree, made for one look.
 
 use super::fs::{Dir, openat};
-use super::{Errno, Result, control, fs, mount};
+use super::{Errno, Result, control, mount, statfs};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -32,7 +32,7 @@ pub fn dir(path: &str) -> Result<Dir> {
 
 /// Whether /proc is the proc file system.
 pub fn is_mounted() -> bool {
-    Dir::open("/proc").is_ok_and(|dir| fs::is_procfs(dir.as_fd()))
+    Dir::open("/proc").is_ok_and(|dir| statfs::is_procfs(dir.as_fd()))
 }
 
 /// A proc file system of this process's own pid namespace that is mounted nowhere.

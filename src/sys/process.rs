@@ -473,22 +473,19 @@ fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     Ok(())
 }
 
-/// Cuts this process, a fresh copy, loose from its caller: a session of its own, `/` as its
-/// directory, /dev/null as its standard descriptors, and nothing else open but `keep`.
-///
-/// Only for the entry of `clone_into`: the descriptors that the parent's code owns are closed
-/// here, which is sound because that code never runs again in this process.
-pub fn detach(keep: &[BorrowedFd<'_>]) -> Result<()> {
+/// Cuts this process, which leads no group, loose from its caller: a session of its own, `/` as its
+/// directory, /dev/null as its standard descriptors.
+pub fn detach() -> Result<()> {
     setsid()?;
     chdir(c"/")?;
-    close_all_but(keep)?;
     let null = super::file::null_device()?;
     (0..3).try_for_each(|number| set_standard(null.as_fd(), number))
 }
 
 /// Closes every descriptor but the three standard ones and `keep`.
 ///
-/// Only in a fresh copy whose parent's code, which owns them, never runs again: see `detach`.
+/// Only for the entry of `clone_into`: they belong to the parent's code, which never runs again in
+/// this process.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();

@@ -1,0 +1,40 @@
+//! Which kind of file system something lies in. Numbers: include/uapi/linux/magic.h.
+
+use super::Result;
+use super::fs::c_path;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use syscalls::{Sysno, syscall};
+
+/// Whether an open file lies in a proc file system.
+pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
+    // PROC_SUPER_MAGIC.
+    kind_of(file) == 0x9fa0
+}
+
+/// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.
+pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    // TMPFS_MAGIC and RAMFS_MAGIC.
+    matches!(kind_of(file), 0x0102_1994 | 0x8584_58f6)
+}
+
+/// The magic number of the file system that an open file lies in; 0 where it does not say.
+pub fn kind_of(file: BorrowedFd<'_>) -> u64 {
+    // SAFETY: the structure is as large as the kernel's.
+    kind(|statfs| unsafe { syscall!(Sysno::fstatfs, file.as_raw_fd(), statfs) })
+}
+
+/// The same at a path of the host; 0 where there is nothing.
+pub fn kind_at(path: &str) -> u64 {
+    let Ok(path) = c_path(OsStr::new(path)) else { return 0 };
+    // SAFETY: as above; the path lives for the whole call.
+    kind(|statfs| unsafe { syscall!(Sysno::statfs, path.as_ptr(), statfs) })
+}
+
+fn kind(look: impl Fn(*mut libc::statfs) -> Result<usize>) -> u64 {
+    let mut statfs = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    let found = look(statfs.as_mut_ptr()).is_ok();
+    // SAFETY: zeroes are valid in it, and the kernel wrote no more than it has.
+    let statfs = unsafe { statfs.assume_init() };
+    if found { statfs.f_type as u64 } else { 0 }
+}
