@@ -209,12 +209,13 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
     let boot = boot_id()?;
     let locks = held_locks();
     let mut states = Vec::new();
+    let mut buffer = vec![0; 4096];
     for (parent, ephemeral) in engine.parents()? {
         for id in engine.ids_in(&parent)? {
             // Most of the time a look at the state will do. A keeper that holds its lock lives:
             // another process with its number would not have locked this directory.
             let is_held = |state: &State| locks.contains(&(state.keeper, state.keeper_lock));
-            let container = match read_state(&parent, &id) {
+            let container = match read_state(&parent, &id, &mut buffer) {
                 // It is being made, or was when its maker died: no name leads to it.
                 Some(state) if ephemeral && !state.status.is_alive() => continue,
                 Some(state) if !state.status.is_alive() || is_held(&state) => {
@@ -250,10 +251,11 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
     Ok(states)
 }
 
-/// The stored state of a container, where it can be read and is its own.
-fn read_state(parent: &Dir, id: &str) -> Option<State> {
-    let bytes = parent.read(format!("{id}/{STATE}"), super::store::LIMIT).ok()?;
-    let state: State = miniserde::json::from_str(std::str::from_utf8(&bytes).ok()?).ok()?;
+/// The stored state of a container, where it fits into the buffer, can be read and is its own.
+fn read_state(parent: &Dir, id: &str, buffer: &mut [u8]) -> Option<State> {
+    let length = parent.read_into(format!("{id}/{STATE}"), buffer).ok()?;
+    let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+    let state: State = miniserde::json::from_str(text).ok()?;
     (state.id == id).then_some(state)
 }
 

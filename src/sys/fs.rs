@@ -223,6 +223,14 @@ impl Dir {
         }
     }
 
+    /// Reads a file from its beginning, as much as fits into the buffer, and gives how much that is.
+    /// Whether it is a regular file is not looked at; a FIFO gives nothing.
+    pub fn read_into(&self, name: impl AsRef<OsStr>, buffer: &mut [u8]) -> Result<usize> {
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = openat(self.raw(), name.as_ref(), flags, 0)?;
+        super::io::read(file.as_fd(), buffer)
+    }
+
     /// Reads a file of /proc or of a cgroup, whose size is not known before.
     pub fn read_special(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
         let file = openat(self.raw(), name.as_ref(), libc::O_RDONLY | libc::O_NOFOLLOW, 0)?;
