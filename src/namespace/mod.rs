@@ -2,6 +2,10 @@
 //!
 //! Everything here runs in the new process, inside its new namespaces.
 
+use crate::error::Error;
+use crate::sys::Errno;
+use crate::sys::process::Namespaces;
+
 pub mod accounts;
 pub mod capabilities;
 pub mod credentials;
@@ -14,3 +18,18 @@ pub mod scratch;
 mod seal;
 pub mod seccomp;
 pub mod userns;
+
+/// Why the kernel makes no new namespaces of these kinds, and where to look.
+pub fn refused(errno: Errno, wanted: Namespaces) -> Error {
+    match errno {
+        Errno::ENOSPC => Error::from(errno).hint(
+            "a limit on namespaces: raise user.max_*_namespaces; see rocker check, namespace",
+        ),
+        Errno::EINVAL => match wanted.missing() {
+            Some(name) => Error::new(format!("this kernel has no {name} namespace"))
+                .hint(format!("see rocker check, namespace {name}")),
+            None => Error::from(errno).hint("see rocker check, namespace"),
+        },
+        _ => Error::from(errno),
+    }
+}

@@ -6,6 +6,7 @@ use super::spec::{Network, Spec, Stdio};
 use super::userns;
 use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
+use crate::namespace;
 use crate::sys::process::{self, Child, Namespaces};
 use crate::sys::{Errno, control, exe, io, lend, proc};
 use std::os::fd::{AsFd, OwnedFd};
@@ -130,19 +131,11 @@ fn launch(
         lend::lend_into(namespaces, entry.into, &start, ends, init::main).map(Ok)
     };
     let child = match child {
-        Err(Errno::ENOSPC) => Err(Error::from(Errno::ENOSPC).hint(
-            "a limit on namespaces: raise user.max_*_namespaces; see rocker check, namespace",
-        )),
         Err(Errno::EPERM | Errno::EUSERS) if spec.mapped.is_some() => {
             Err(Error::new("no user namespace can be made here")
                 .hint("see rocker check, namespace user, or leave out --userns"))
         }
-        Err(Errno::EINVAL) => Err(match namespaces.missing() {
-            Some(name) => Error::new(format!("this kernel has no {name} namespace"))
-                .hint(format!("see rocker check, namespace {name}")),
-            None => Error::from(Errno::EINVAL).hint("see rocker check, namespace"),
-        }),
-        other => other.map_err(Error::from),
+        other => other.map_err(|errno| namespace::refused(errno, namespaces)),
     };
     Ok(Process { child: child.context("clone the first process")??, socket: near })
 }

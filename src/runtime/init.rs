@@ -173,10 +173,7 @@ fn enter_network(network: Network<'_>) -> Result<()> {
         Network::Given(netns) => enter(netns),
         Network::Arriving(socket) => match report::receive_network(socket) {
             Some(netns) => enter(netns.as_fd()),
-            None => {
-                process::unshare(Namespaces::NET).context("make the network namespace")?;
-                net::loopback_up()
-            }
+            None => net::enter_new(),
         },
     }
 }
