@@ -14,12 +14,16 @@ pub struct Terminal {
     slave: OwnedFd,
     child: Child,
     screen: Arc<Mutex<Vec<u8>>>,
+    /// Its modes before rocker was started.
+    pub sane: Vec<u32>,
 }
 
 impl Terminal {
     /// Starts `rocker ARGS` on a new terminal of this size.
     pub fn spawn(rocker: &Rocker, args: &[&str], rows: u16, columns: u16) -> Self {
         let (master, slave) = open(rows, columns);
+        // Before anybody can change them.
+        let sane = modes(&slave);
         let mut command = rocker.command(args);
         command.stdin(Stdio::from(slave.try_clone().unwrap()));
         command.stdout(Stdio::from(slave.try_clone().unwrap()));
@@ -45,7 +49,7 @@ impl Terminal {
                 sink.lock().unwrap().extend_from_slice(&buffer[..count]);
             }
         });
-        Self { master, slave, child, screen }
+        Self { master, slave, child, screen, sane }
     }
 
     /// Types.
@@ -70,16 +74,9 @@ impl Terminal {
         set_size(&self.master, rows, columns);
     }
 
-    /// The modes of the terminal, in numbers that can be compared.
+    /// The modes of the terminal now.
     pub fn modes(&self) -> Vec<u32> {
-        // SAFETY: the zeroed structure is borrowed for the call, which fills it.
-        #[allow(unsafe_code)]
-        let modes = unsafe {
-            let mut modes: libc::termios = std::mem::zeroed();
-            assert_eq!(libc::tcgetattr(self.slave.as_raw_fd(), &raw mut modes), 0);
-            modes
-        };
-        vec![modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag]
+        modes(&self.slave)
     }
 
     pub fn pid(&self) -> u32 {
@@ -104,6 +101,18 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The modes of a terminal, in numbers that can be compared.
+fn modes(terminal: &OwnedFd) -> Vec<u32> {
+    // SAFETY: the zeroed structure is borrowed for the call, which fills it.
+    #[allow(unsafe_code)]
+    let modes = unsafe {
+        let mut modes: libc::termios = std::mem::zeroed();
+        assert_eq!(libc::tcgetattr(terminal.as_raw_fd(), &raw mut modes), 0);
+        modes
+    };
+    vec![modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag]
 }
 
 fn open(rows: u16, columns: u16) -> (File, OwnedFd) {

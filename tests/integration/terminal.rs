@@ -34,7 +34,7 @@ fn a_resize_arrives() {
 fn a_full_screen_editor_works_and_leaves_the_terminal_sane() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let mut terminal = Terminal::spawn(&rocker, &run(&["sh"]), 24, 80);
-    let sane = terminal.modes();
+    let sane = terminal.sane.clone();
     terminal.send("vi /root/note\n");
     terminal.expect("~");
     assert_ne!(terminal.modes(), sane, "the caller's terminal is raw meanwhile");
@@ -55,7 +55,7 @@ fn exec_gives_a_terminal_of_its_own() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &[]);
     let mut terminal = Terminal::spawn(&rocker, &["exec", "-it", "web", "sh"], 40, 90);
-    let sane = terminal.modes();
+    let sane = terminal.sane.clone();
     terminal.send("stty size; tty\n");
     terminal.expect("40 90");
     terminal.expect("/dev/pts/");
@@ -74,7 +74,7 @@ fn exec_gives_a_terminal_of_its_own() {
 fn the_terminal_is_sane_after_a_kill_of_the_container() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let mut terminal = Terminal::spawn(&rocker, &run(&["sh"]), 24, 80);
-    let sane = terminal.modes();
+    let sane = terminal.sane.clone();
     terminal.send("echo re''ady\n");
     terminal.expect("ready");
     kill(rocker.pid("term"), libc::SIGKILL);
@@ -86,7 +86,7 @@ fn the_terminal_is_sane_after_a_kill_of_the_container() {
 fn the_terminal_is_sane_after_the_client_was_asked_to_end() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let mut terminal = Terminal::spawn(&rocker, &run(&["sh"]), 24, 80);
-    let sane = terminal.modes();
+    let sane = terminal.sane.clone();
     terminal.send("echo re''ady\n");
     terminal.expect("ready");
     // With a terminal the keys are what reaches the program: the signal is the client's own.
@@ -110,7 +110,7 @@ fn control_c_reaches_the_program_and_not_the_client() {
 fn control_p_control_q_detaches_and_attach_comes_back() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let mut terminal = Terminal::spawn(&rocker, &run(&["sh"]), 24, 80);
-    let sane = terminal.modes();
+    let sane = terminal.sane.clone();
     terminal.send("word=kept; echo re''ady\n");
     terminal.expect("ready");
     terminal.send("\x10\x11");
