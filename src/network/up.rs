@@ -76,6 +76,8 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
 
 /// Under another name first: a bridge of the right name is a whole one.
 fn make_bridge(store: &Store, network: &Network, links: &mut Links) -> Result<u32> {
+    // A network is of no use without.
+    links.try_pair()?;
     let draft = format!("rk-{:08x}", store.mark as u32);
     links.delete(&draft)?;
     let index = links.create_bridge(&draft, mac(&format!("{} {}", network.id, network.name)))?;

@@ -175,7 +175,8 @@ impl<'a> Outside<'a> {
 pub fn fetcher(url: &str) -> Vec<&str> {
     match has_program("curl") {
         true => vec!["curl", "-s", "-g", "-m", "3", url],
-        false => vec!["busybox", "wget", "-q", "-O", "-", "-T", "3", url],
+        // Its own -T ends the wget of Debian's busybox by SIGSEGV.
+        false => vec!["timeout", "3", "busybox", "wget", "-q", "-O", "-", url],
     }
 }
 
