@@ -20,7 +20,7 @@ proxy)
     pattern='^(publish::(the_proxy|ports_are|a_port_of_another|without_)|network::(addresses|members|ipv6|a_container_can_share)|volumes)'
     ;;
 loopback) pattern='^(run|lifecycle|volumes)::' nothing='::(both_streams|volumes_are_made)' ;;
-kernel) pattern=$nothing ;;
+kernel) pattern=$kernel ;;
 esac
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
 names=$("$2" --list --format terse | sed -n 's/: test$//p')
