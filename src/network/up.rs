@@ -139,8 +139,9 @@ pub fn create(store: &Store, wanted: &Wanted) -> Result<Network> {
     match ensure(store, &network) {
         Ok(_) => Ok(network),
         Err(error) => {
-            // The first error is the one to report.
-            let _ = remove(store, &network);
+            // The first error is the one to report. What cannot be made may not be removed either.
+            let _ = down(&network);
+            let _ = store.lock().and_then(|turn| store.forget(&network.name, &turn));
             Err(error)
         }
     }

@@ -209,3 +209,15 @@ pub fn without_netlink(command: &mut Command, protocol: i32) {
         });
     }
 }
+
+/// Takes the right to change networks from a command and all that it starts.
+pub fn without_net_admin(command: &mut Command) {
+    const CAP_NET_ADMIN: libc::c_ulong = 12;
+    // SAFETY: only a system call between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
