@@ -35,15 +35,14 @@ closure() {
 # As root apt warns that its own user cannot write here, which does no harm.
 download() { apt-get -qq -o APT::Sandbox::User=root download "$@"; }
 
-list=$(closure "$@" | LC_ALL=C sort)
-addresses() { [ -z "$list" ] || download --print-uris $list 2>/dev/null; }
-sums=$(addresses | sed -n 's/.*SHA256:\([0-9a-f]*\).*/\1/p')
-if [ "$(echo "$sums" | grep -c .)" -ne "$(echo "$list" | grep -c .)" ] || [ -z "$sums" ]; then
-    apt-get -qq update >&2 || :
+# Succeeds when apt knows all that is wanted; sets what that is, and the checksums.
+look() {
     list=$(closure "$@" | LC_ALL=C sort)
-    sums=$(addresses | sed -n 's/.*SHA256:\([0-9a-f]*\).*/\1/p')
-fi
-[ -n "$sums" ] || { echo "unpacked.sh: apt does not know all of: $*" >&2; exit 1; }
+    sums=$(download --print-uris $list 2>/dev/null | sed -n 's/.*SHA256:\([0-9a-f]*\).*/\1/p')
+    [ "$(echo "$sums" | wc -w)" -eq "$(echo "$list" | wc -w)" ]
+}
+look "$@" || { apt-get -qq update >&2 || :; look "$@"; } ||
+    { echo "unpacked.sh: apt does not know all of: $*" >&2; exit 1; }
 
 directory=$cache/$(echo "$sums" | LC_ALL=C sort | sha256sum | head -c 16)
 if [ ! -e "$directory" ]; then

@@ -179,7 +179,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
     let cidfile = Cidfile::make(&options)?;
     wiring::resolve(engine, &mut options.net)?;
-    if options.net.wants_default() && !wiring::prepare(engine, options.net.networks.is_empty())? {
+    if options.net.wants_default() && !wiring::prepare(engine, options.net.by_default())? {
         options.net.networks = vec!["none".to_owned()];
     }
     let (container, record, state) = make(engine, &options, options.rm)?;

@@ -29,6 +29,17 @@ impl NetOptions {
         let default = |name: &String| matches!(&**name, DEFAULT | "default" | "bridge");
         self.networks.is_empty() || self.networks.iter().any(default)
     }
+
+    /// Whether loopback only will do where the kernel cannot: nothing was asked for that takes a
+    /// network.
+    pub fn by_default(&self) -> bool {
+        self.networks.is_empty()
+            && self.publish.is_empty()
+            && !self.publish_all
+            && self.ip.is_empty()
+            && self.mac.is_none()
+            && self.aliases.is_empty()
+    }
 }
 
 impl NetRecord {
@@ -41,7 +52,7 @@ impl NetRecord {
 /// The part of a record that is about networks.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NetRecord {
-    /// Whether loopback only will do where the kernel cannot: no network was asked for.
+    /// Whether loopback only will do where the kernel cannot.
     pub by_default: bool,
     pub memberships: Vec<Membership>,
     pub ports: Vec<Port>,
@@ -198,7 +209,7 @@ pub fn parse_publish(text: &str) -> Result<Vec<Port>> {
 /// The networks part of a new record, and the mode that is shown. `exposed` are the image's ports.
 pub fn plan(options: &NetOptions, exposed: &[String]) -> Result<(String, NetRecord)> {
     let mut net = NetRecord {
-        by_default: options.networks.is_empty(),
+        by_default: options.by_default(),
         publish_mode: options.publish_mode.clone().unwrap_or_default(),
         dns: options.dns.clone(),
         dns_search: options.dns_search.clone(),

@@ -30,10 +30,10 @@ impl Store {
         let import = || -> Result<Image> {
             self.sweep()?;
             let archive = source::open(source, progress)?;
-            // Made and synced before there is anything else to bring to the disk.
-            self.directories()?;
             let stage = Stage::new(&self.root, "import")?;
             stage.holds_images()?;
+            // Made and synced before there is anything else to bring to the disk.
+            self.directories()?;
             let Unpacked { extracted, digest, writeback } = unpack(archive, &stage, source)?;
             let layer = LayerInfo { digest, size: extracted.size };
             let _hold = self.hold()?;

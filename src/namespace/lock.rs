@@ -16,7 +16,7 @@ pub fn lock_mounts() -> Result<()> {
         Err(errno @ (Errno::EINVAL | Errno::ENOSPC | Errno::EUSERS | Errno::EPERM)) => {
             return Err(Error::from(errno).hint(
                 "this kernel gives no user namespace (user.max_user_namespaces): \
-                 --privileged does without the lock",
+                 --privileged does without the lock; see rocker check, namespace user",
             ))
             .context("lock the mounts of a container with SYS_ADMIN");
         }

@@ -57,6 +57,34 @@ fn put_address(messages: &mut Messages, index: u32, address: Address, prefix: u8
     };
 }
 
+/// What was being done where a pair cannot be made.
+const PAIR: &str = "make a pair of interfaces";
+
+/// The message that makes a pair of interfaces: one end in the bridge, the other elsewhere.
+fn pair(name: &str, bridge: u32, end: &End<'_>) -> Messages {
+    let mut messages = Messages::default();
+    messages.start(libc::RTM_NEWLINK, ACK | CREATE | EXCL, &link(0, UP, UP));
+    messages.put_text(libc::IFLA_IFNAME, name).put_u32(libc::IFLA_MASTER, bridge);
+    let info = messages.nest(libc::IFLA_LINKINFO, b"");
+    messages.put(libc::IFLA_INFO_KIND, b"veth");
+    let data = messages.nest(libc::IFLA_INFO_DATA, b"");
+    let peer = messages.nest(PEER, &link(0, 0, 0));
+    messages.put_text(libc::IFLA_IFNAME, end.name).put(libc::IFLA_ADDRESS, &end.mac);
+    messages.put_u32(libc::IFLA_NET_NS_FD, end.netns.as_raw_fd() as u32).end(peer);
+    messages.end(data);
+    messages.end(info);
+    messages
+}
+
+/// An error with the line of `rocker check` that tells of it, where the kernel lacks a kind of
+/// interfaces.
+fn lacking(error: Error, kind: &str) -> Error {
+    match error.errno {
+        Some(Errno::EOPNOTSUPP) => error.hint(format!("see rocker check, {kind}")),
+        _ => error,
+    }
+}
+
 impl Links {
     /// Errors: `EPROTONOSUPPORT` where the kernel has no networking.
     pub fn open() -> Result<Self> {
@@ -90,7 +118,8 @@ impl Links {
         messages.put_text(libc::IFLA_IFNAME, name).put(libc::IFLA_ADDRESS, &mac);
         let info = messages.nest(libc::IFLA_LINKINFO, b"");
         messages.put(libc::IFLA_INFO_KIND, b"bridge").end(info);
-        explain(self.0.send(messages), format_args!("make the bridge {name}"))?;
+        explain(self.0.send(messages), "make a bridge")
+            .map_err(|error| lacking(error, "bridge"))?;
         self.required(name)
     }
 
@@ -113,20 +142,22 @@ impl Links {
     ///
     /// Errors: `EEXIST`, `EOPNOTSUPP` where the kernel has no pairs.
     pub fn create_pair(&mut self, name: &str, bridge: u32, end: &End<'_>) -> Result<bool> {
-        let mut messages = Messages::default();
-        messages.start(libc::RTM_NEWLINK, ACK | CREATE | EXCL, &link(0, UP, UP));
-        messages.put_text(libc::IFLA_IFNAME, name).put_u32(libc::IFLA_MASTER, bridge);
-        let info = messages.nest(libc::IFLA_LINKINFO, b"");
-        messages.put(libc::IFLA_INFO_KIND, b"veth");
-        let data = messages.nest(libc::IFLA_INFO_DATA, b"");
-        let peer = messages.nest(PEER, &link(0, 0, 0));
-        messages.put_text(libc::IFLA_IFNAME, end.name).put(libc::IFLA_ADDRESS, &end.mac);
-        messages.put_u32(libc::IFLA_NET_NS_FD, end.netns.as_raw_fd() as u32).end(peer);
-        messages.end(data);
-        messages.end(info);
-        match self.0.send(messages) {
+        match self.0.send(pair(name, bridge, end)) {
             Err(refused) if refused.errno == Errno::EEXIST => Ok(false),
-            other => explain(other, "make a pair of interfaces").map(|()| true),
+            other => explain(other, PAIR).map(|()| true).map_err(|error| lacking(error, "veth")),
+        }
+    }
+
+    /// Finds out whether the kernel has pairs of interfaces, without making one: the other end is
+    /// to go to a socket, which is no namespace, and the kind is looked for first.
+    pub fn try_pair(&mut self) -> Result<()> {
+        let end = End { name: "eth0", mac: [0; 6], netns: self.0.socket() };
+        let messages = pair("rk-pair", 0, &end);
+        match self.0.send(messages) {
+            Err(refused) if refused.errno == Errno::EOPNOTSUPP => {
+                explain(Err(refused), PAIR).map_err(|error| lacking(error, "veth"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -76,6 +76,8 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
 
 /// Under another name first: a bridge of the right name is a whole one.
 fn make_bridge(store: &Store, network: &Network, links: &mut Links) -> Result<u32> {
+    // A network is of no use without.
+    links.try_pair()?;
     let draft = format!("rk-{:08x}", store.mark as u32);
     links.delete(&draft)?;
     let index = links.create_bridge(&draft, mac(&format!("{} {}", network.id, network.name)))?;
@@ -137,8 +139,9 @@ pub fn create(store: &Store, wanted: &Wanted) -> Result<Network> {
     match ensure(store, &network) {
         Ok(_) => Ok(network),
         Err(error) => {
-            // The first error is the one to report.
-            let _ = remove(store, &network);
+            // The first error is the one to report. What cannot be made may not be removed either.
+            let _ = down(&network);
+            let _ = store.lock().and_then(|turn| store.forget(&network.name, &turn));
             Err(error)
         }
     }

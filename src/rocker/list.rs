@@ -1,8 +1,9 @@
 //! What lists have in common: `--format` and filters.
 
 use super::template::{self, Template};
-use super::{json, print};
-use crate::error::{ENGINE, Error, Result};
+use super::{Globals, json, print};
+use crate::container::Engine;
+use crate::error::{ENGINE, Error, FAILURE, Result, report};
 use miniserde::json::{Object, Value};
 
 /// How a list is to be shown where its own table is not wanted.
@@ -55,6 +56,36 @@ pub fn show(format: &Format, rows: &[Value], headers: &[(&str, &str)]) -> Result
         }
     }
     Ok(text)
+}
+
+/// What `inspect` commands do: prints all that was found under the names, then why the others were
+/// not. Gives the exit code.
+pub fn inspect(
+    globals: &Globals,
+    format: Option<&str>,
+    names: &[String],
+    find: impl Fn(&Engine, &str) -> Result<Value>,
+) -> Result<u8> {
+    let format = self::format(format)?;
+    if let Some(Format::Table(_)) = format {
+        return Err(Error::new("--format: a table is for lists").code(ENGINE));
+    }
+    let engine = globals.engine()?;
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(&engine, name) {
+            Ok(value) => found.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    let text = match format {
+        None => json::pretty(&json::list(found)) + "\n",
+        Some(Format::Json) => json::compact(&json::list(found)) + "\n",
+        Some(format) => show(&format, &found, &[])?,
+    };
+    print::out(&text)?;
+    errors.iter().for_each(report);
+    Ok(if errors.is_empty() { 0 } else { FAILURE })
 }
 
 /// A row that holds the header of each field: `CreatedAt` is `CREATED AT` unless it is named.

@@ -1,10 +1,11 @@
 //! Starts on a bridge, and what a published port carries, beside the same without it and beside other
 //! proxies. The namespace of the bench is the host; no packet leaves it.
 
-use crate::live::Live;
+use crate::live::{Live, Other};
 use crate::measure::{Case, Series, must, rounds};
 use crate::report::{Report, find, line, note};
 use crate::setup::{PODMAN, Setup, TRUE};
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -26,16 +27,59 @@ pub fn bridge(setup: &Setup, report: &mut Report, count: usize) {
     report.ratio(&all, "rocker", "limit, bridge", "run --rm, bridge", [1.6, 1.3]);
 }
 
-/// The same beside podman on a bridge of its own.
+/// Docker's daemon with state of its own, for as long as this lives, and the words that begin its
+/// commands; nothing where there is none.
+fn docker(setup: &Setup) -> Option<(Other, Vec<String>)> {
+    let directory = setup.docker.as_ref()?;
+    let base = format!("{}/docker", setup.base);
+    let socket = format!("unix://{base}/socket");
+    fs::create_dir(&base).ok()?;
+    // Or it would write it to /etc.
+    let conf = format!("{{\"deprecated-key-path\": \"{base}/key\"}}");
+    fs::write(format!("{base}/conf"), conf).ok()?;
+    // Its libraries are unpacked too. containerd and the shims are found by PATH.
+    let script = format!(
+        "PATH={directory}/usr/bin:{directory}/usr/sbin:$PATH \
+         LD_LIBRARY_PATH={directory}/usr/lib/x86_64-linux-gnu exec dockerd -H {socket} \
+         --config-file {base}/conf --data-root {base}/data --exec-root {base}/run \
+         --pidfile {base}/pid --cgroup-parent /{} --storage-driver overlay2 >{base}/log 2>&1",
+        setup.group
+    );
+    // It ends all that it has started.
+    let end = format!("kill $(cat {base}/pid); while [ -e {base}/pid ]; do sleep 0.1; done");
+    let shell = |script: String| ["sh".to_string(), "-c".to_string(), script];
+    let daemon = Other::new(&shell(script), shell(end).to_vec())?;
+    let words = vec![format!("{directory}/usr/bin/docker"), "-H".to_string(), socket];
+    let said = |further: &[&str]| Command::new(&words[0]).args(&words[1..]).args(further).output();
+    let answers = |_: &u32| said(&["version"]).is_ok_and(|output| output.status.success());
+    let pause = |_: &u32| std::thread::sleep(Duration::from_millis(100));
+    if !(0..100).inspect(pause).any(|number| answers(&number)) {
+        note("left out docker: its daemon does not answer");
+        // It may not have come as far as the file that its end waits for.
+        std::mem::forget(daemon);
+        return None;
+    }
+    said(&["import", &format!("{}/image.tar", setup.base), "busybox"]).ok()?;
+    Some((daemon, words))
+}
+
+/// The same beside podman and docker on bridges of their own.
 pub fn engines(setup: &Setup, report: &mut Report, count: usize) {
     must(&[&[setup.rocker.as_str()], &RUN[..]].concat());
     let mut cases = cases(setup);
     let network = [&PODMAN[..1], &["--network", "bridge"], &PODMAN[3..]].concat();
     let words = [&["run"][..], &network, &["busybox", TRUE]].concat();
     cases.extend(setup.podman(&words).map(|words| Case::new("podman", words)));
+    let docker = docker(setup);
+    if let Some((_, words)) = &docker {
+        let run = RUN.iter().filter(|word| **word != "--image").map(|word| word.to_string());
+        cases.push(Case::new("docker", words.iter().cloned().chain(run)));
+    }
     let all = rounds(cases, (count / 5).max(3), Duration::ZERO);
-    report.table("run --rm true, engines on a bridge", &all, &["limit, bridge", "podman"]);
+    let beside = ["limit, bridge", "podman", "docker"];
+    report.table("run --rm true, engines on a bridge", &all, &beside);
     report.ratio(&all, "rocker", "podman", "run --rm, bridge", [1.0 / 70.0, 0.01]);
+    report.ratio(&all, "rocker", "docker", "run --rm, bridge", [1.0 / 70.0, 0.01]);
 }
 
 /// A start on the bridge beside many containers on it, against the same beside one.
@@ -150,9 +194,9 @@ pub fn throughput(setup: &Setup, report: &mut Report, count: usize) {
     // The larger buffer is the better one for it: the default is 8 KiB.
     let to = format!("TCP:{inner}:5001");
     others.push(Beside::start(&["socat", "-b", "262144", "TCP-LISTEN:5003,fork,reuseaddr", &to]));
-    if let Some(program) = &setup.docker_proxy {
+    if let Some(directory) = &setup.docker {
         let words = format!(
-            "exec {program} -proto tcp -host-ip 0.0.0.0 -host-port 5004 -container-ip {inner} \
+            "exec {directory}/usr/sbin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 5004 -container-ip {inner} \
              -container-port 5001 3>/dev/null"
         );
         others.push(Beside::start(&["sh", "-c", &words]));
@@ -167,7 +211,7 @@ pub fn throughput(setup: &Setup, report: &mut Report, count: usize) {
         case("proxy", "203.0.113.1", "5002"),
         case("socat", "203.0.113.1", "5003"),
     ];
-    match setup.docker_proxy {
+    match setup.docker {
         Some(_) => cases.push(case("docker-proxy", "203.0.113.1", "5004")),
         None => note("left out docker-proxy: the package docker.io could not be had"),
     }

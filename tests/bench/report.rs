@@ -98,9 +98,10 @@ impl Report {
 }
 
 fn figure(value: f64, unit: &str) -> String {
-    match value >= 1000.0 {
-        true => format!("{value:.0}{unit}"),
-        false => format!("{value:.2}{unit}"),
+    match value {
+        1000.0.. => format!("{value:.0}{unit}"),
+        ..0.1 => format!("{value:.4}{unit}"),
+        _ => format!("{value:.2}{unit}"),
     }
 }
 

@@ -31,9 +31,8 @@ for name in limit untar peak flow; do
 done
 gcc -O2 -static -nostdlib -s -o "$BENCH_PROGRAMS/true" tests/bench/true.c
 
-# Of docker only what carries a port: installing it would start a daemon here.
-BENCH_DOCKER_PROXY=
-! unpacked=$(tests/unpacked.sh docker.io) || BENCH_DOCKER_PROXY=$unpacked/usr/sbin/docker-proxy
+# Unpacked, because installing it would start a daemon here, outside.
+BENCH_DOCKER=$(tests/unpacked.sh docker.io containerd) || BENCH_DOCKER=
 
 PATH="$(./build-static.sh --cargo):$PATH"
 log=$BENCH_PROGRAMS/cargo.log
@@ -46,7 +45,7 @@ BENCH_IMAGE=$PWD/base-image/busybox.tar
 ROCKER_BIN=$PWD/target/rocker
 ROCKER_ROOT=$BENCH_BASE/root
 ROCKER_RUN_ROOT=$BENCH_BASE/run
-export PATH BENCH_DOCKER_PROXY BENCH_PROGRAMS BENCH_BASE BENCH_GROUP BENCH_IMAGE ROCKER_BIN ROCKER_ROOT ROCKER_RUN_ROOT
+export PATH BENCH_DOCKER BENCH_PROGRAMS BENCH_BASE BENCH_GROUP BENCH_IMAGE ROCKER_BIN ROCKER_ROOT ROCKER_RUN_ROOT
 
 finish() {
     trap - EXIT

@@ -17,8 +17,8 @@ pub struct Setup {
     /// The unpacked image: the base image with a `true` of 20 instructions.
     pub rootfs: String,
     pub podman: Option<Vec<String>>,
-    /// Docker's carrier of published ports, unpacked.
-    pub docker_proxy: Option<String>,
+    /// The directory that docker is unpacked in.
+    pub docker: Option<String>,
 }
 
 /// The payload of all starts.
@@ -35,7 +35,7 @@ impl Setup {
             rocker: get("ROCKER_BIN"),
             rootfs: format!("{base}/rootfs"),
             podman: None,
-            docker_proxy: std::env::var("BENCH_DOCKER_PROXY").ok().filter(|path| !path.is_empty()),
+            docker: std::env::var("BENCH_DOCKER").ok().filter(|path| !path.is_empty()),
             base,
         };
         setup.make_image(&get("BENCH_IMAGE"));

@@ -95,6 +95,27 @@ fn a_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
 }
 
 #[test]
+fn what_this_kernel_has_decides_who_gets_a_lock_by_a_user_namespace() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let limit = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap();
+    let table = rocker.ok(&["check"]);
+    let words = ["run", "--rm", "--net", "none", "--image", "busybox", "echo", "works"];
+    assert_eq!(rocker.ok(&words), "works\n");
+    let admin = [&words[..2], &["--cap-add", "SYS_ADMIN"], &words[2..]].concat();
+    if limit.trim() != "0" {
+        assert!(line(&table, "namespace user").contains("  ok  "), "{table}");
+        assert_eq!(rocker.ok(&admin), "works\n");
+        return;
+    }
+    assert!(line(&table, "namespace user").contains("  limited  "), "{table}");
+    let output = rocker.run(&admin);
+    assert_eq!((output.code, &*output.stdout), (125, ""), "{output:?}");
+    assert!(one_line(&output.stderr).contains("lock the mounts"), "{output:?}");
+    assert!(output.stderr.ends_with("; see rocker check, namespace user\n"), "{output:?}");
+    assert_eq!(rocker.ok(&["ps", "-q"]), "");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_used_is_missing() {
     let Some(rocker) = Rocker::as_root() else { return };
     let check = |root: &str| rocker.run(&["--root", root, "check"]);

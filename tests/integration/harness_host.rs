@@ -88,7 +88,7 @@ pub fn has_controller(option: &str) -> bool {
         || Path::new("/sys/fs/cgroup").join(name).join("tasks").exists()
 }
 
-/// Whether the machine was made without a part of the kernel: `nft` or `bridge`.
+/// Whether the machine was made without a part of the kernel: `nft`, `bridge` or `veth`.
 pub fn lacks(part: &str) -> bool {
     env::var("ROCKER_TEST_LACKS").is_ok_and(|lacks| lacks == part)
 }

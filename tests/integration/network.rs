@@ -1,8 +1,8 @@
 //! Networks: addresses, names, borders, and what is left of them.
 
-use crate::harness::{Output, PATIENCE, Rocker, kill, names, wait_until};
+use crate::harness::{Output, PATIENCE, Rocker, finish, kill, names, one_line, wait_until};
 use crate::harness_host::{is_torture, report};
-use crate::harness_net::Outside;
+use crate::harness_net::{Outside, without_net_admin};
 use std::collections::BTreeSet;
 
 /// What a member sees of itself: `eth0`'s address.
@@ -183,13 +183,12 @@ fn fifty_containers_started_at_once_get_fifty_addresses_and_ports() {
     let ports: BTreeSet<&str> =
         shown.lines().filter_map(|line| line.split_once(' ')).map(|p| p.1).collect();
     assert_eq!((ids.len(), addresses.len(), ports.len()), (50, 50, 50), "{shown}");
-    let map = rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
-    assert_eq!(map.matches("tcp . ").count(), 50, "{map}");
+    let map = || rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
+    assert_eq!(map().matches(" : 10.").count(), 50, "{}", map());
     let mut args = vec!["rm", "-f"];
     args.extend(&ids);
     rocker.ok(&args);
-    let map = rocker.on_host(&["nft", "list", "map", "ip", "rocker", "ports"]);
-    assert_eq!(map.matches("tcp . ").count(), 0, "{map}");
+    assert_eq!(map().matches(" : 10.").count(), 0, "{}", map());
     assert_eq!(names(&rocker.root().join("networks/rocker0/leases")).count(), 0);
 }
 
@@ -460,4 +459,26 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
     assert_eq!(state().2.lines().filter(|line| !line.contains("rocker0")).count(), 2);
     assert_eq!(rocker.ok(&["ps", "-q"]).lines().count(), 1);
     assert_eq!(names(&rocker.root().join("networks/rocker0/leases")).count(), 0);
+}
+
+#[test]
+fn without_the_right_to_change_networks_none_is_half_made() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let run = |args: &[&str]| {
+        let mut command = rocker.command(args);
+        without_net_admin(&mut command);
+        finish(command, b"", PATIENCE)
+    };
+    let output = run(&["network", "create", "app"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(one_line(&output.stderr).ends_with("Operation not permitted (EPERM)"), "{output:?}");
+    assert_eq!(rocker.ok(&["network", "ls", "-q"]), "");
+    assert_eq!(names(&rocker.root().join("networks")).count(), 0);
+    let words = ["--image", "busybox", "echo", "works"];
+    let output = run(&[&["run", "--rm", "--net", "rocker0"], &words[..]].concat());
+    assert_eq!((output.code, &*output.stdout), (125, ""), "{output:?}");
+    rocker.ok(&["network", "create", "app"]);
+    let output = run(&["network", "rm", "app"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    rocker.ok(&["network", "rm", "app"]);
 }

@@ -1,8 +1,9 @@
 //! Published ports: both ways of carrying them pass the same tests.
 
-use crate::harness::{PATIENCE, Rocker, one_line, wait_until};
+use crate::harness::{PATIENCE, Rocker, Running, one_line, wait_until};
 use crate::harness_host::lacks;
 use crate::harness_net::{Outside, fetcher, without_netlink};
+use std::fs;
 use std::process::Command;
 
 /// Servers for TCP and UDP, published on port 7777, with everybody who may ask them.
@@ -136,19 +137,23 @@ fn a_port_of_one_address_is_published_there_only() {
     }
 }
 
-#[test]
-fn members_cannot_reach_the_loopback_of_the_host() {
-    let Some(rocker) = Rocker::with_busybox() else { return };
-    let program = rocker.program("carry");
+/// A server of the host itself on port 7777.
+fn serve_on_host(rocker: &Rocker) -> (String, Running) {
+    let program = rocker.program("carry").to_str().unwrap().to_string();
     let mut server = Command::new(&program);
     server.args(["echo", "tcp", "7777"]);
     rocker.prepare(&mut server);
-    let _server = crate::harness::Running(server.spawn().unwrap());
-    let mount = format!("{}:/carry:ro", program.display());
-    rocker.sleeper("web", &["-v", &mount, "-p", "8080:80"]);
-    let ask =
-        |host| rocker.try_on_host(&[program.to_str().unwrap(), "ask", "tcp", host, "7777", "1"]);
-    assert!(wait_until(PATIENCE, || ask("127.0.0.1").stdout == "1 answers\n"));
+    let running = Running(server.spawn().unwrap());
+    let ask = || rocker.try_on_host(&[&program, "ask", "tcp", "127.0.0.1", "7777", "1"]).stdout;
+    assert!(wait_until(PATIENCE, || ask() == "1 answers\n"));
+    (program, running)
+}
+
+#[test]
+fn members_cannot_reach_the_loopback_of_the_host() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let (program, _server) = serve_on_host(&rocker);
+    rocker.sleeper("web", &["-p", "8080:80"]);
     // By a route of its own; a container has no right to make one, so this is from beside it.
     let pid = rocker.pid("web").to_string();
     let enter = ["nsenter", "-t", &pid, "-n"];
@@ -158,11 +163,7 @@ fn members_cannot_reach_the_loopback_of_the_host() {
     rocker
         .on_host(&[&enter[..], &["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"]].concat());
     let said = rocker.try_on_host(
-        &[
-            &enter[..],
-            &["timeout", "2", program.to_str().unwrap(), "ask", "tcp", "127.0.0.2", "7777", "1"],
-        ]
-        .concat(),
+        &[&enter[..], &["timeout", "2", &program, "ask", "tcp", "127.0.0.2", "7777", "1"]].concat(),
     );
     assert_ne!(said.stdout, "1 answers\n", "{said:?}");
 }
@@ -194,14 +195,7 @@ fn ports_are_chosen_counted_and_shown() {
 #[test]
 fn a_port_of_another_program_is_in_use() {
     let Some(rocker) = Rocker::with_busybox() else { return };
-    let program = rocker.program("carry");
-    let mut server = Command::new(&program);
-    server.args(["echo", "tcp", "7777"]);
-    rocker.prepare(&mut server);
-    let _server = crate::harness::Running(server.spawn().unwrap());
-    let ask =
-        || rocker.try_on_host(&[program.to_str().unwrap(), "ask", "tcp", "127.0.0.1", "7777", "1"]);
-    assert!(wait_until(PATIENCE, || ask().stdout == "1 answers\n"));
+    let _server = serve_on_host(&rocker);
     let said = rocker.refused(&["run", "-d", "-p", "7777:7", "--image", "busybox", "true"], 125);
     assert!(said.contains("7777/tcp: port is already allocated"), "{said}");
     assert_eq!(rocker.ok(&["ps", "-q"]), "");
@@ -250,13 +244,25 @@ fn without_networking_a_container_has_its_loopback_and_one_warning_says_so() {
     assert_eq!((output.code, &*output.stderr), (0, ""), "{output:?}");
 }
 
+/// The kind of interface that this kernel cannot make.
+fn missing_kind() -> Option<&'static str> {
+    ["bridge", "veth"].into_iter().find(|kind| lacks(kind))
+}
+
+#[track_caller]
+fn names_the_line(stderr: &str, kind: &str) {
+    assert!(one_line(stderr).contains("make a "), "{stderr}");
+    assert!(stderr.ends_with(&format!("hint: see rocker check, {kind}\n")), "{stderr}");
+}
+
 #[test]
 fn what_this_kernel_has_decides_how_ports_are_published() {
     let Some(rocker) = Rocker::with_busybox() else { return };
-    if lacks("bridge") {
+    if let Some(kind) = missing_kind() {
         let words = ["run", "-d", "-p", "8080:80", "--image", "busybox", "true"];
-        let said = rocker.refused(&words, 125);
-        assert!(said.contains("publish"), "{said}");
+        let output = rocker.run(&words);
+        assert_eq!(output.code, 125, "{output:?}");
+        names_the_line(&output.stderr, kind);
         assert_eq!(rocker.ok(&["ps", "-q"]), "");
         return;
     }
@@ -282,16 +288,18 @@ fn what_this_kernel_has_decides_whether_there_is_a_network() {
     let output = rocker.run(&[&["run", "--rm"], &words[..]].concat());
     assert_eq!(output.code, 0, "{output:?}");
     assert!(output.stdout.contains("lo:"), "{output:?}");
-    assert_eq!(output.stdout.contains("eth0"), !lacks("bridge"), "{output:?}");
-    if !lacks("bridge") {
-        return assert_eq!(output.stderr, "");
-    }
+    assert_eq!(output.stdout.contains("eth0"), missing_kind().is_none(), "{output:?}");
+    let Some(kind) = missing_kind() else { return assert_eq!(output.stderr, "") };
     let warning = one_line(&output.stderr);
     assert!(warning.starts_with("rocker: warning: no network but the loopback: "), "{warning}");
-    // What was asked for is refused, by a line that tells what is missing.
-    let said = rocker.refused(&[&["run", "--rm", "--net", "rocker0"], &words[..]].concat(), 125);
-    assert!(said.contains("bridge"), "{said}");
-    let said = rocker.refused(&["network", "create", "app"], 1);
-    assert!(said.contains("bridge"), "{said}");
+    // What was asked for is refused.
+    let output = rocker.run(&[&["run", "--rm", "--net", "rocker0"], &words[..]].concat());
+    assert_eq!(output.code, 125, "{output:?}");
+    names_the_line(&output.stderr, kind);
+    let output = rocker.run(&["network", "create", "app"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    names_the_line(&output.stderr, kind);
+    let links = fs::read_to_string("/proc/net/dev").unwrap();
+    assert!(!links.contains("rocker0") && !links.contains("rk-"), "{links}");
     assert_eq!(rocker.ok(&["network", "ls", "-q"]), "");
 }

@@ -13,7 +13,8 @@ make_files() {
     case $modules in
     no-overlay) overlay= ;;
     no-nft) nft= ;;
-    no-bridge) network= nft= ;;
+    no-bridge) network=veth ;;
+    no-veth) network=bridge ;;
     esac
     mkdir -p "$2/own/modules"
     "$here/modules.sh" "$3" "$2/own/modules/host" $overlay loop vfat nls_cp437 nls_ascii $network $nft

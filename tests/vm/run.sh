@@ -6,7 +6,8 @@
 # said stays in target/vm.
 set -eu
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) 8 numbers power-cut
+# What takes longest goes first, beside all others.
+[ $# -gt 0 ] || set -- power-cut $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) 8 numbers
 # qemu-utils only so that a newer one is not taken away for the sake of qemu-system-x86.
 tests/packages.sh qemu-system-x86 qemu-utils busybox-static squashfs-tools e2fsprogs xz-utils \
     musl-tools binutils
@@ -23,13 +24,13 @@ for machine in "$@"; do
     package=$(sed -n "s/^$machine  *\([^ ]*\) .*/\1/p" tests/vm/machines)
     tests/vm/kernel.sh "${package:-linux-image-6.12-cloud-amd64}" >/dev/null
 done
-printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-2}" -I N sh -c '
+printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-2}" -I {} sh -c '
     case $1 in
     8) tests/vm/pid1.sh "$2" "$3" ;;
     [0-9]*) tests/vm/machine.sh "$1" "$2" "$3" ;;
     *) "tests/vm/$1.sh" "$2" "$3" ;;
     esac >"$3/$1.result" 2>&1 && code=0 || code=1
     cat "$3/$1.result"
-    exit $code' sh N "$tree" "$results" && code=0 || code=1
+    exit $code' sh {} "$tree" "$results" && code=0 || code=1
 echo "machines $*: $(($(date +%s) - start)) s"
 exit "$code"

@@ -5,10 +5,10 @@
 # part of a small machine. `host` leaves out the subjects in which the host hardly matters: the
 # command line, wrong input, what is done to archives and images, the examples and the terminal.
 # `network`: networks, ports and volumes; `proxy`: of those what needs no nf_tables; `loopback`: what
-# needs no network. What tests/vm/left-out names is not run in any machine.
+# needs no network; `kernel`: what the kernel decides, as every kind does. What tests/vm/left-out names is not run in any machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-kernel='^publish::what_this_kernel_has'
+kernel='::what_this_kernel_has'
 nothing='^$'
 case $1 in
 all) pattern=. nothing='^(network|publish)::' ;;
@@ -19,7 +19,8 @@ network) pattern='^(network|publish|volumes)::' ;;
 proxy)
     pattern='^(publish::(the_proxy|ports_are|a_port_of_another|without_)|network::(addresses|members|ipv6|a_container_can_share)|volumes)'
     ;;
-loopback) pattern='^(run|lifecycle|volumes)::' ;;
+loopback) pattern='^(run|lifecycle|volumes)::' nothing='::(both_streams|volumes_are_made)' ;;
+kernel) pattern=$kernel ;;
 esac
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
 names=$("$2" --list --format terse | sed -n 's/: test$//p')

@@ -5,12 +5,12 @@ use crate::container::record::{Mount, MountKind, Record, State, Status};
 use crate::container::security::Security;
 use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
-use crate::error::{ENGINE, Error, FAILURE, Result, report};
+use crate::error::{Error, Result};
 use crate::image::{Image, ImageConfig};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::json::{self, Part};
-use crate::rocker::list::{self, Format};
-use crate::rocker::{print, when};
+use crate::rocker::list;
+use crate::rocker::when;
 use crate::sys::signal;
 use miniserde::json::Value;
 use std::collections::BTreeMap;
@@ -60,32 +60,11 @@ Examples:
 };
 
 fn run(globals: &Globals, options: Options) -> Result<u8> {
-    let format = list::format(options.format.as_deref())?;
-    if let Some(Format::Table(_)) = format {
-        return Err(Error::new("--format: a table is for lists").code(ENGINE));
-    }
     let spelled = globals.called.strip_suffix(" inspect");
     let kind = options.kind.as_deref().or(spelled).unwrap_or_default();
-    let engine = globals.engine()?;
-    let mut code = 0;
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
-    for name in &options.names {
-        match find(globals, &engine, name, kind) {
-            Ok(value) => found.push(value),
-            Err(error) => {
-                errors.push(error);
-                code = FAILURE;
-            }
-        }
-    }
-    let text = match format {
-        None => json::pretty(&json::list(found)) + "\n",
-        Some(Format::Json) => json::compact(&json::list(found)) + "\n",
-        Some(format) => list::show(&format, &found, &[])?,
-    };
-    print::out(&text)?;
-    errors.iter().for_each(report);
-    Ok(code)
+    list::inspect(globals, options.format.as_deref(), &options.names, |engine, name| {
+        find(globals, engine, name, kind)
+    })
 }
 
 /// A container of that name, else an image.

@@ -4,12 +4,12 @@ use super::{Globals, each};
 use crate::container::membership::Endpoint;
 use crate::container::networks::{self, ConnectOptions};
 use crate::container::record::State;
-use crate::error::{ENGINE, Error, FAILURE, Result, report};
+use crate::error::{Error, FAILURE, Result};
 use crate::network::store::{Network, Wanted};
 use crate::network::{Address, Subnet};
 use crate::rocker::command::{Command, Flag, Rules, Value};
 use crate::rocker::json::{self, Part};
-use crate::rocker::list::{self, Filter, Format};
+use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, when};
 use miniserde::json::Value as Json;
 
@@ -253,30 +253,10 @@ fn row(network: &Network) -> Json {
 }
 
 fn inspect(globals: &Globals, options: Options) -> Result<u8> {
-    let format = list::format(options.format.as_deref())?;
-    if let Some(Format::Table(_)) = format {
-        return Err(Error::new("--format: a table is for lists").code(ENGINE));
-    }
-    let engine = globals.engine()?;
-    let (mut found, mut code) = (Vec::new(), 0);
-    let mut errors = Vec::new();
-    for name in &options.words {
-        match networks::network(&engine, name) {
-            Ok((network, members)) => found.push(details(&network, &members)),
-            Err(error) => {
-                errors.push(error);
-                code = FAILURE;
-            }
-        }
-    }
-    let text = match format {
-        None => json::pretty(&json::list(found)) + "\n",
-        Some(Format::Json) => json::compact(&json::list(found)) + "\n",
-        Some(format) => list::show(&format, &found, &[])?,
-    };
-    print::out(&text)?;
-    errors.iter().for_each(report);
-    Ok(code)
+    list::inspect(globals, options.format.as_deref(), &options.words, |engine, name| {
+        let (network, members) = networks::network(engine, name)?;
+        Ok(details(&network, &members))
+    })
 }
 
 /// One network under docker's keys.

@@ -2,10 +2,10 @@
 
 use super::{Globals, each};
 use crate::container::volumes::{self, Volume};
-use crate::error::{ENGINE, Error, FAILURE, Result, report};
+use crate::error::Result;
 use crate::rocker::command::{Command, Flag, Rules, Value};
 use crate::rocker::json::{self, Part};
-use crate::rocker::list::{self, Format};
+use crate::rocker::list;
 use crate::rocker::{print, when};
 use miniserde::json::Value as Json;
 use std::collections::BTreeMap;
@@ -165,24 +165,8 @@ fn list_volumes(globals: &Globals, options: Options) -> Result<u8> {
 }
 
 fn inspect(globals: &Globals, options: Options) -> Result<u8> {
-    let format = list::format(options.format.as_deref())?;
-    if let Some(Format::Table(_)) = format {
-        return Err(Error::new("--format: a table is for lists").code(ENGINE));
-    }
-    let engine = globals.engine()?;
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
-    for name in &options.words {
-        match volumes::find(&engine, name) {
-            Ok(volume) => found.push(row(&volume, &volumes::path(&engine, name))),
-            Err(error) => errors.push(error),
-        }
-    }
-    let text = match format {
-        None => json::pretty(&json::list(found)) + "\n",
-        Some(Format::Json) => json::compact(&json::list(found)) + "\n",
-        Some(format) => list::show(&format, &found, &[])?,
-    };
-    print::out(&text)?;
-    errors.iter().for_each(report);
-    Ok(if errors.is_empty() { 0 } else { FAILURE })
+    list::inspect(globals, options.format.as_deref(), &options.words, |engine, name| {
+        let volume = volumes::find(engine, name)?;
+        Ok(row(&volume, &volumes::path(engine, name)))
+    })
 }
