@@ -11,6 +11,7 @@ mod cli;
 mod docs;
 mod escapes;
 mod faults;
+mod faults_scenes;
 mod harness;
 mod harness_census;
 mod harness_host;
