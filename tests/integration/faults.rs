@@ -237,6 +237,7 @@ fn attempt(rocker: &Rocker, what: &str, body: impl FnOnce()) -> Option<String> {
     for id in listed.lines() {
         rocker.run(&["rm", "-f", id]);
     }
+    rocker.try_on_host(&["ip", "link", "del", "other"]);
     for directory in [rocker.root(), rocker.run_root()] {
         let _ = fs::remove_dir_all(directory);
     }
