@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod archives;
+mod attacks;
 mod bad_input;
 mod bare;
 mod boot;
