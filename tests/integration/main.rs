@@ -9,6 +9,7 @@ mod bare;
 mod boot;
 mod check;
 mod cli;
+mod damage;
 mod docs;
 mod escapes;
 mod faults;
