@@ -25,9 +25,9 @@ test: build base-image/busybox.tar ## All tests, those that need root included; 
 	@tests/packages.sh $(TEST_PACKAGES)
 	ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test
 
-torture: build base-image/busybox.tar ## Faults at every system call, many jobs at once, 10,000 connects (as root, half an hour)
+torture: build base-image/busybox.tar ## The tests of faults at every system call, of many jobs, runs, connects and attacks (as root, over an hour)
 	@tests/packages.sh $(TEST_PACKAGES)
-	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes jobs many_connects
+	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes attacks jobs leftovers many_connects
 
 test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all or MACHINES="1 3 6" (as root)
 	@tests/vm/run.sh $(MACHINES)

@@ -128,6 +128,10 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
     record.net.memberships.push(membership.clone());
     record.network = joined(&record.net);
     if let Some(pidfd) = &pidfd {
+        // What a command left that died here is in no record.
+        for left in state.net.endpoints.extract_if(.., |one| one.network == *shown) {
+            withdraw(&store, &record.id, &left, pidfd)?;
+        }
         let taken = |name: &str| state.net.endpoints.iter().any(|one| one.interface == name);
         let interface = (0..1000).map(|number| format!("eth{number}")).find(|name| !taken(name));
         let mut endpoint = Endpoint {
@@ -138,16 +142,19 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
         };
         let connected =
             attach(engine, &store, &network, &record, &membership, &mut endpoint, pidfd);
-        if let Err(error) = connected {
+        // The record comes last: until it names the network the same command works again.
+        let stored = connected.and_then(|()| {
+            state.net.endpoints.push(endpoint.clone());
+            state.network.clone_from(&record.network);
+            container.write_state(&state, false)
+        });
+        if let Err(error) = stored {
             // The first error is the one to report.
-            let _ = give_back(&store, &record.id, &endpoint);
+            let _ = withdraw(&store, &record.id, &endpoint, pidfd);
             return Err(error);
         }
-        state.net.endpoints.push(endpoint);
-        state.network.clone_from(&record.network);
     }
     container.write_record(&record)?;
-    container.write_state(&state, false)?;
     container.unlock();
     match pidfd.is_some() && network.has_names() {
         true => names::refresh(engine, &store, &[shown]),
@@ -165,15 +172,28 @@ fn attach(
     pidfd: &OwnedFd,
 ) -> Result<()> {
     let mut up = up::ensure(store, network)?;
+    let mut inside = up.inside(pidfd.as_fd())?;
+    // What a connect left that was ended in between.
+    inside.delete(&endpoint.interface)?;
     lease(engine, store, network, record, endpoint, membership)?;
     // The way out stays where it is.
     endpoint.gateways.clear();
-    let mut inside = up.inside(pidfd.as_fd())?;
     let netns = inside.namespace()?;
     let mac = super::membership::parse_mac(&endpoint.mac)?;
     let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
     up.connect(&record.id, &end, false)?;
     wiring::configure(&mut inside, std::slice::from_ref(endpoint))
+}
+
+/// Takes an interface away from a container that runs, and gives its addresses back.
+fn withdraw(
+    store: &crate::network::Store,
+    id: &str,
+    endpoint: &Endpoint,
+    pidfd: &OwnedFd,
+) -> Result<()> {
+    up::inside(&Links::open()?, pidfd.as_fd())?.delete(&endpoint.interface)?;
+    give_back(store, id, endpoint)
 }
 
 fn give_back(store: &crate::network::Store, id: &str, endpoint: &Endpoint) -> Result<()> {
@@ -198,15 +218,14 @@ pub fn disconnect(engine: &Engine, name: &str, of: &str) -> Result<()> {
     let endpoint = state.net.endpoints.iter().position(|one| one.network == shown);
     if let Some(endpoint) = endpoint.map(|index| state.net.endpoints.remove(index)) {
         let pidfd = pidfd.as_ref().ok_or_else(|| not_running(of))?;
-        let home = Links::open()?;
-        up::inside(&home, pidfd.as_fd())?.delete(&endpoint.interface)?;
-        give_back(&store, &record.id, &endpoint)?;
+        withdraw(&store, &record.id, &endpoint, pidfd)?;
     }
     if state.status == Status::Running {
         state.network.clone_from(&record.network);
     }
-    container.write_record(&record)?;
+    // The record comes last: as long as it names the network the same command works again.
     container.write_state(&state, false)?;
+    container.write_record(&record)?;
     container.unlock();
     // The container itself has lost the names of the others.
     let rest: Vec<&str> =

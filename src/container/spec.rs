@@ -428,7 +428,7 @@ fn runtime_volume(mount: &Mount, userns: Option<IdMap>) -> Result<Volume> {
     let path = mount.source.clone();
     let source = match mount.volume.is_empty() {
         true => Source::Bind(path),
-        false => Source::Named(path, volumes::fill),
+        false => Source::Named(path, volumes::FILL),
     };
     Ok(Volume { source, target, attr })
 }

@@ -7,13 +7,12 @@ use super::membership::is_set;
 use super::record::{Mount, MountKind, Record};
 use super::store::{Engine, LIMIT, is_name};
 use crate::error::{Context, Error, Result};
-use crate::image;
-use crate::namespace::mounts::tmpfs_options;
-use crate::sys::Errno;
+use crate::image::{self, Stage};
+use crate::namespace::mounts::{Fill, tmpfs_options};
 use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::{Errno, statfs};
 use miniserde::{Deserialize, Serialize, json};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 const DEFINITION: &str = "volume.json";
@@ -126,6 +125,7 @@ pub fn users(engine: &Engine, name: &str) -> Result<Vec<String>> {
 
 /// Removes a volume that no container mounts, with all that is in it.
 pub fn remove(engine: &Engine, name: &str) -> Result<()> {
+    engine.images.sweep()?;
     find(engine, name)?;
     let dir = directory(engine)?;
     let _turn = lock(&dir)?;
@@ -134,9 +134,10 @@ pub fn remove(engine: &Engine, name: &str) -> Result<()> {
         let what = format!("volume {name} is in use by {}", users.join(", "));
         return Err(Error::new(what).hint("rocker rm removes containers"));
     }
-    // Without this it is not there any more; what is left is removed when the name is used again.
-    dir.unlink(format!("{name}/{DEFINITION}")).context(format_args!("remove volume {name}"))?;
-    image::remove_tree(&dir, OsStr::new(name))
+    // Gone in one step; what a killed command leaves of it the next sweep removes.
+    let stage = Stage::new(engine.images.directory(), "rm")?;
+    dir.rename(name, &stage.dir, "volume").context(format_args!("remove volume {name}"))?;
+    dir.sync().context(format_args!("remove volume {name}"))
 }
 
 /// Removes all volumes that no container mounts. Gives their names.
@@ -160,9 +161,35 @@ pub fn prepare(engine: &Engine, record: &mut Record) -> Result<()> {
     Ok(())
 }
 
-/// Copies what an image has at the place of a volume into it.
-pub fn fill(from: &Dir, into: &Dir) -> Result<()> {
-    image::copy_tree(from, into)
+/// A volume's first content is what an image has at its place.
+pub const FILL: Fill = Fill { is_wanted: is_unfilled, copy: fill };
+
+/// Beside the content of a volume while it is being given its first.
+const FILLING: &str = "filling";
+
+/// Whether a volume is empty, or whoever filled it died over that.
+fn is_unfilled(data: &Dir) -> Result<bool> {
+    Ok(data.names()?.is_empty() || data.parent()?.stat(FILLING).is_ok())
+}
+
+/// Copies what an image has at the place of a volume into it, one container at a time.
+fn fill(from: &Dir, into: &Dir) -> Result<()> {
+    let own = into.parent()?;
+    let turn = own.duplicate()?;
+    fs::lock(turn.as_fd(), Lock::Exclusive)?;
+    if !is_unfilled(into)? {
+        return Ok(());
+    }
+    own.overwrite(FILLING, b"", 0o600)?;
+    own.sync()?;
+    for name in into.names()? {
+        image::remove_tree(into, &name)?;
+    }
+    image::copy_tree(from, into)?;
+    if !statfs::is_in_memory(into.as_fd()) {
+        into.sync_filesystem()?;
+    }
+    Ok(own.unlink(FILLING)?)
 }
 
 /// A mount of a named volume at an absolute place.

@@ -27,4 +27,5 @@ pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;
 pub use shift::{Shift, copy_name};
+pub use stage::Stage;
 pub use store::{PLACES, Store};

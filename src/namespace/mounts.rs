@@ -24,14 +24,20 @@ pub struct Volume {
 pub enum Source {
     /// A file or directory of the host, taken before the host's mounts are let go of.
     Bind(String),
-    /// A directory of ours. While it is empty it is given what the container has at its place.
+    /// A directory of ours, which may have to be given what the container has at its place.
     Named(String, Fill),
     /// A new tmpfs with these options.
     Tmpfs(CString),
 }
 
-/// Copies what is below the first directory into the second.
-pub type Fill = fn(&Dir, &Dir) -> Result<()>;
+/// How a directory of ours comes to its first content.
+#[derive(Debug, Clone, Copy)]
+pub struct Fill {
+    /// Whether the directory has none yet.
+    pub is_wanted: fn(&Dir) -> Result<bool>,
+    /// Copies what is below the first directory into the second.
+    pub copy: fn(&Dir, &Dir) -> Result<()>,
+}
 
 /// A volume whose content is held and waits for its place.
 pub struct Held<'a> {
@@ -59,8 +65,7 @@ fn hold_one(volume: &Volume) -> Result<Held<'_>> {
     let empty = match fill {
         Some(fill) => {
             let dir = Dir::open(path).context(format_args!("open {path}"))?;
-            let names = dir.names().context(format_args!("list {path}"))?;
-            names.is_empty().then_some((dir, fill))
+            (fill.is_wanted)(&dir).context(format_args!("list {path}"))?.then_some((dir, fill))
         }
         None => None,
     };
@@ -99,7 +104,7 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
     if let Some((empty, fill)) = &held.empty {
         let from = root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0);
         let from = Dir::from(from.context(format_args!("open {target}"))?);
-        fill(&from, empty).context(format_args!("fill the volume for {target}"))?;
+        (fill.copy)(&from, empty).context(format_args!("fill the volume for {target}"))?;
     }
     mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
     if !held.restricted {

@@ -77,6 +77,13 @@ impl Network {
         pools.context(format_args!("network {}", self.name))
     }
 
+    /// Whether its interface is one that it can have been given: by another name it could be that
+    /// of another network, which is removed with this one.
+    fn owns(&self) -> bool {
+        let number = self.bridge.strip_prefix("rocker").map(str::parse::<u32>);
+        self.bridge == self.name || self.name == DEFAULT && matches!(number, Some(Ok(_)))
+    }
+
     /// Whether its members find each other by name: all but those of the default network.
     pub fn has_names(&self) -> bool {
         self.name != DEFAULT
@@ -115,7 +122,7 @@ impl Store {
             other => other.context(what())?,
         };
         let network = std::str::from_utf8(&bytes).ok().and_then(|text| json::from_str(text).ok());
-        let network = network.filter(|network: &Network| network.name == name);
+        let network = network.filter(|network: &Network| network.name == name && network.owns());
         network.map(Some).ok_or_else(|| {
             let place = format!("networks/{name}/{DEFINITION}");
             Error::new(format!("{}: {place} is damaged", what()))

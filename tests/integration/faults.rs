@@ -4,6 +4,7 @@
 //! strace makes the fault at the N-th call of each process. A run of the tests takes a sample of the
 //! calls, `make torture` every one.
 
+use crate::faults_scenes;
 use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, has_program, skip, wait_until};
 use crate::harness_host::{is_torture, report};
 use std::collections::BTreeMap;
@@ -12,23 +13,23 @@ use std::panic::AssertUnwindSafe;
 use std::process::Command;
 
 /// A command, what must be there before it, and what shows that it can be done again.
-struct Scene {
-    command: &'static [&'static str],
-    before: fn(&Rocker),
+pub struct Scene {
+    pub command: &'static [&'static str],
+    pub before: fn(&Rocker),
     /// Does it again without a fault and takes it away, whatever the fault left.
-    after: fn(&Rocker),
+    pub after: fn(&Rocker),
     /// Whether what the command promised is there; asked where it said that it succeeded.
-    holds: fn(&Rocker) -> bool,
+    pub holds: fn(&Rocker) -> bool,
 }
 
-fn nothing(_: &Rocker) {}
+pub fn nothing(_: &Rocker) {}
 
 fn import(rocker: &Rocker) {
     rocker.ok(&["import", base_image().to_str().unwrap(), "other"]);
 }
 
 /// Removes the container `web`, if there is one.
-fn clear(rocker: &Rocker) {
+pub fn clear(rocker: &Rocker) {
     let output = rocker.run(&["rm", "-f", "web"]);
     assert!(output.code == 0 || output.stderr.contains("No such container"), "{output:?}");
 }
@@ -38,7 +39,7 @@ fn clear_image(rocker: &Rocker, name: &str) {
     assert!(output.code == 0 || output.stderr.contains("No such image"), "{output:?}");
 }
 
-fn run_again(rocker: &Rocker) {
+pub fn run_again(rocker: &Rocker) {
     clear(rocker);
     rocker.ok(&["run", "--name", "web", "busybox", "true"]);
     rocker.ok(&["rm", "web"]);
@@ -48,7 +49,7 @@ fn make(rocker: &Rocker) {
     rocker.ok(&["run", "--name", "web", "busybox", "touch", "/made"]);
 }
 
-fn sleeper(rocker: &Rocker) {
+pub fn sleeper(rocker: &Rocker) {
     rocker.sleeper("web", &[]);
 }
 
@@ -56,7 +57,7 @@ fn status(rocker: &Rocker) -> String {
     rocker.run(&["inspect", "-f", "{{.State.Status}}", "web"]).stdout.trim().to_owned()
 }
 
-const SCENES: [Scene; 9] = [
+static SCENES: [Scene; 9] = [
     Scene {
         command: &["import", "IMAGE", "other"],
         before: nothing,
@@ -131,8 +132,16 @@ const SCENES: [Scene; 9] = [
     },
 ];
 
-fn gone(rocker: &Rocker) -> bool {
+pub fn gone(rocker: &Rocker) -> bool {
     status(rocker).is_empty()
+}
+
+/// Every scene; `ROCKER_TEST_SCENE` chooses those whose command holds that word.
+fn scenes() -> impl Iterator<Item = &'static Scene> {
+    let chosen = std::env::var("ROCKER_TEST_SCENE").ok();
+    SCENES.iter().chain(&faults_scenes::SCENES).filter(move |scene| {
+        chosen.as_ref().is_none_or(|word| scene.command.contains(&word.as_str()))
+    })
 }
 
 /// Runs the command of a scene under strace with these options.
@@ -211,6 +220,12 @@ fn nothing_left(rocker: &Rocker, what: &str) {
         let left: Vec<_> = crate::harness::names(&rocker.root().join(directory)).collect();
         assert!(left.is_empty(), "{what}: {directory}: {left:?}");
     }
+    for (directory, usual) in [("volumes", None), ("networks", Some("rocker0"))] {
+        let names = rocker.root().join(directory);
+        let left: Vec<_> = crate::harness::names(&names).collect();
+        let unusual = left.iter().filter(|name| Some(name.as_str()) != usual).count();
+        assert_eq!(unusual, 0, "{what}: {directory}: {left:?}");
+    }
     let layers = crate::harness::names(&rocker.root().join("layers")).count();
     assert_eq!(layers, 1, "{what}: layers");
 }
@@ -222,6 +237,7 @@ fn attempt(rocker: &Rocker, what: &str, body: impl FnOnce()) -> Option<String> {
     for id in listed.lines() {
         rocker.run(&["rm", "-f", id]);
     }
+    rocker.try_on_host(&["ip", "link", "del", "other"]);
     for directory in [rocker.root(), rocker.run_root()] {
         let _ = fs::remove_dir_all(directory);
     }
@@ -234,7 +250,12 @@ fn ready() -> Option<Rocker> {
         skip("strace is not there");
         return None;
     }
-    Rocker::alone_in_memory()
+    let rocker = Rocker::alone_in_memory()?;
+    // What the first of its kind makes stays.
+    rocker.ok(&["volume", "create", "first"]);
+    rocker.ok(&["volume", "rm", "first"]);
+    rocker.ok(&["run", "--rm", "busybox", "true"]);
+    Some(rocker)
 }
 
 #[test]
@@ -242,8 +263,10 @@ fn a_kill_at_any_call_leaves_all_or_nothing_and_the_command_works_again() {
     let Some(rocker) = ready() else { return };
     let before = rocker.census();
     let (mut tried, mut failures) = (0, Vec::new());
-    for (index, scene) in SCENES.iter().enumerate() {
-        for (call, n) in points(&calls(&rocker, scene), |_| true, 16, index * 7) {
+    for (index, scene) in scenes().enumerate() {
+        // Those of networks and volumes take the most time, and have less to break.
+        let sample = if index < SCENES.len() { 16 } else { 8 };
+        for (call, n) in points(&calls(&rocker, scene), |_| true, sample, index * 7) {
             let what = format!("{:?} killed at {call} {n}", scene.command);
             failures.extend(attempt(&rocker, &what, || {
                 (scene.before)(&rocker);
@@ -277,11 +300,12 @@ fn a_call_that_is_refused_is_told_and_never_taken_for_success() {
     let Some(rocker) = ready() else { return };
     let before = rocker.census();
     let (mut tried, mut failures) = (0, Vec::new());
-    for (index, scene) in SCENES.iter().enumerate() {
+    for (index, scene) in scenes().enumerate() {
+        let sample = if index < SCENES.len() { 4 } else { 2 };
         let calls = calls(&rocker, scene);
         for (errno, set, told) in REFUSALS {
             let chosen = |name: &str| set.split(' ').any(|other| other == name);
-            for (call, n) in points(&calls, chosen, 4, index * 5) {
+            for (call, n) in points(&calls, chosen, sample, index * 5) {
                 if (call.as_str(), n) == ("mmap", 1) {
                     // The standard library's own start, before rocker has a say: it gives up.
                     continue;

@@ -3,14 +3,17 @@
 #![cfg(test)]
 
 mod archives;
+mod attacks;
 mod bad_input;
 mod bare;
 mod boot;
 mod check;
 mod cli;
+mod damage;
 mod docs;
 mod escapes;
 mod faults;
+mod faults_scenes;
 mod harness;
 mod harness_census;
 mod harness_host;

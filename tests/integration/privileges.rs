@@ -200,7 +200,7 @@ fn privileged_means_everything_and_exec_can_have_it_alone() {
 
 #[test]
 fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
-    let Some(rocker) = Rocker::with_busybox() else { return };
+    let Some((rocker, volume)) = with_probe() else { return };
     let options = [
         "--ulimit",
         "nofile=100:200",
@@ -225,6 +225,13 @@ fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
     let text = rocker.ok(&["exec", "web", "sh", "-c", "ulimit -Sn; cat /proc/self/oom_score_adj"]);
     assert_eq!(text, "100\n321\n");
     rocker.ok(&["rm", "-f", "web"]);
+    // Not even the standard ones could be open.
+    for few in ["nofile=2", "nofile=0:100"] {
+        let error = rocker.refused(&["run", "--ulimit", few, "busybox", "true"], 125);
+        assert!(error.contains("at least 3 open files"), "{error}");
+    }
+    let least = ["--ulimit", "nofile=3", "-v", &volume];
+    assert_eq!(inside(&rocker, &least, &["/probe", "fds"]), "0 1 2");
     for (sysctl, net) in [("kernel.core_pattern=x", "none"), ("net.ipv4.ip_forward=1", "host")] {
         let words = ["run", "--net", net, "--sysctl", sysctl, "busybox", "true"];
         let error = rocker.refused(&words, 125);

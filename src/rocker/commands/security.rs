@@ -53,6 +53,10 @@ pub fn ulimit(text: &str) -> Result<Ulimit> {
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let (soft, hard) = (number(soft)?, number(hard)?);
     match soft <= hard {
+        // Its standard ones count.
+        true if name == "nofile" && soft < 3 => {
+            Err(Error::new("a program has at least 3 open files"))
+        }
         true => Ok(Ulimit { resource: resource as u32, soft, hard }),
         false => Err(Error::new("the soft limit is above the hard one")),
     }
@@ -99,6 +103,8 @@ mod tests {
     #[test]
     fn a_resource_limit_has_a_soft_and_a_hard_value() {
         assert_eq!(ulimit("nofile=10"), Ok(Ulimit { resource: 7, soft: 10, hard: 10 }));
+        assert_eq!(ulimit("nofile=3").map(|limit| limit.soft), Ok(3));
+        assert!(ulimit("nofile=2:10").is_err());
         let core = Ulimit { resource: 4, soft: 0, hard: u64::MAX };
         assert_eq!(ulimit("core=0:-1"), Ok(core));
         for bad in ["nofile", "nofile=", "nofile=2:1", "files=1", "nofile=1:2:3", "nofile=-2"] {

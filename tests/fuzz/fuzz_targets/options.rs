@@ -7,6 +7,7 @@ use rocker::rocker::commands::security;
 use rocker::rocker::units;
 use rocker::runtime::words;
 use rocker::cgroups;
+use rocker::container::userns;
 
 fuzz_target!(|text: &str| {
     let _ = units::parse_size(text);
@@ -18,6 +19,13 @@ fuzz_target!(|text: &str| {
     let _ = capabilities::parse(text);
     let _ = mounts::tmpfs_options(text);
     let _ = words::split(text);
+    if let Ok(Some(userns::Asked::Range(map))) = userns::parse(text) {
+        assert_eq!(userns::parse(&map.text()), Ok(Some(userns::Asked::Range(map))));
+        assert!(map.outside(map.size - 1, false).is_some() && map.outside(0, true).is_some());
+    }
+    if let Ok(Some(userns::Asked::Range(map))) = userns::parse("7:8:9") {
+        let _ = userns::tmpfs_options(map, text);
+    }
     let _ = security::ulimit(text);
     if let Ok(device) = security::device(text) {
         assert!(device.target.starts_with("/dev/") && !device.target.contains("/../"));
