@@ -415,7 +415,7 @@ pub fn base_image() -> PathBuf {
     path
 }
 
-const PREFIX: &str = "rocker-test-";
+pub const PREFIX: &str = "rocker-test-";
 
 fn binary() -> Option<PathBuf> {
     let given = std::env::var_os("ROCKER_BIN").map(PathBuf::from);

@@ -1,8 +1,9 @@
 //! What a rocker has on the machine, to compare before and after.
 
-use crate::harness::{Rocker, names, processes, runs};
+use crate::harness::{PREFIX, Rocker, names, processes, runs};
 use crate::harness_host as machine;
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +39,10 @@ impl Census {
         let base = rocker.base().to_str().unwrap();
         let mountinfo = fs::read_to_string(machine::mountinfo()).unwrap();
         let ours = |line: &&str| line.contains(base) || line.contains("/rocker/");
+        let others = Others::of(rocker);
         let mut cgroups = BTreeSet::new();
         find_cgroups(Path::new("/sys/fs/cgroup"), false, &mut cgroups);
+        cgroups.retain(|path| !others.have_group(&path.to_string_lossy()));
         let mut files = BTreeSet::new();
         for directory in [rocker.root(), rocker.run_root()] {
             walk(&directory, &mut files);
@@ -49,10 +52,55 @@ impl Census {
         Self {
             mounts: mountinfo.lines().filter(ours).map(str::to_string).collect(),
             cgroups,
-            processes: processes().filter_map(|pid| describe(pid, rocker.binary())).collect(),
+            processes: processes()
+                .filter_map(|pid| {
+                    describe(pid, rocker.binary()).filter(|_| !others.have_process(pid))
+                })
+                .collect(),
             links: links(rocker),
             files,
         }
+    }
+}
+
+/// The tests beside this one: what is theirs was not left by this one.
+struct Others {
+    bases: Vec<PathBuf>,
+    containers: Vec<String>,
+}
+
+impl Others {
+    fn of(rocker: &Rocker) -> Self {
+        let places = [env::temp_dir(), PathBuf::from("/dev/shm")];
+        let mut bases: Vec<PathBuf> = places
+            .iter()
+            .flat_map(|place| names(place).map(|name| place.join(name)))
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|n| n.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+            })
+            .collect();
+        bases.retain(|base| base != rocker.base());
+        let inside =
+            |base: &PathBuf, name: &str| names(&base.join("root").join(name)).collect::<Vec<_>>();
+        let containers = bases
+            .iter()
+            .flat_map(|base| [inside(base, "containers"), inside(base, "tmp")].concat());
+        Self { containers: containers.collect(), bases }
+    }
+
+    fn have_group(&self, path: &str) -> bool {
+        path.split('/').any(|part| self.containers.iter().any(|id| id == part))
+    }
+
+    /// Whether a process lies in a group of theirs or has something of theirs open.
+    fn have_process(&self, pid: u32) -> bool {
+        let directory = PathBuf::from(format!("/proc/{pid}"));
+        let groups = fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
+        let fds = directory.join("fd");
+        let mut open = names(&fds).filter_map(|name| fs::read_link(fds.join(name)).ok());
+        groups.lines().any(|line| self.have_group(line))
+            || open.any(|path| self.bases.iter().any(|base| path.starts_with(base)))
     }
 }
 
