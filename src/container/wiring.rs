@@ -18,9 +18,9 @@ use crate::network::up::{self, Up};
 use crate::network::{Address, Store};
 use crate::runtime::Process;
 use crate::runtime::state as processes;
-use crate::sys::Errno;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
+use crate::sys::{Errno, limits};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How often a free port is looked for that is free in both families.
@@ -271,7 +271,7 @@ fn take_ports(
         state.net.ports.push(port);
     }
     // A connection takes up to six descriptors.
-    process::raise_open_files().context("raise the limit of open files")?;
+    limits::raise_open_files().context("raise the limit of open files")?;
     wiring.proxy = Some(Proxy::new(all).context("watch the published ports")?);
     Ok(())
 }

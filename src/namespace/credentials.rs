@@ -4,7 +4,7 @@ use super::accounts::Account;
 use super::seccomp;
 use crate::error::{Context, Result};
 use crate::sys::seccomp::Step;
-use crate::sys::{Errno, ids, process};
+use crate::sys::{Errno, limits, process};
 
 /// Highest capability that any supported kernel may know; what it does not know is no error.
 const LAST_CAPABILITY: u32 = 63;
@@ -74,22 +74,22 @@ impl Rights {
 }
 
 /// Lets a process, 0 for this one, set these limits even when it has lost the host's rights.
-pub fn let_raise(pid: u32, limits: &[Limit]) -> Result<()> {
-    limits.iter().try_for_each(|Limit { resource, hard, .. }| {
-        ids::raise_limit_of(pid, *resource, *hard)
+pub fn let_raise(pid: u32, asked: &[Limit]) -> Result<()> {
+    asked.iter().try_for_each(|Limit { resource, hard, .. }| {
+        limits::let_raise(pid, *resource, *hard)
             .context(format_args!("raise the resource limit {resource}"))
     })
 }
 
 /// Sets the limits: the usual ones, then those that were asked for.
-pub fn limit(limits: &[Limit]) -> Result<()> {
+pub fn limit(asked: &[Limit]) -> Result<()> {
     // What is lowered once cannot be raised again in a user namespace.
-    if !limits.iter().any(|limit| limit.resource == ids::OPEN_FILES) {
-        process::limit_open_files(1024, 524_288).context("limit open files")?;
+    if !asked.iter().any(|limit| limit.resource == limits::OPEN_FILES) {
+        limits::lower_open_files(1024, 524_288).context("limit open files")?;
     }
-    process::limit_core_files().context("limit core files")?;
-    for limit in limits {
-        process::set_limit(limit.resource, limit.soft, limit.hard)
+    limits::lower_core_files().context("limit core files")?;
+    for limit in asked {
+        limits::set(limit.resource, limit.soft, limit.hard)
             .context(format_args!("set the resource limit {}", limit.resource))?;
     }
     Ok(())

@@ -102,7 +102,7 @@ pub fn attach_device_program(group: BorrowedFd<'_>, program: &[Step]) -> Result<
         unsafe { syscall!(Sysno::bpf, LOAD, &raw const load, size_of::<LoadAttr>()) }
     };
     let loaded = match call() {
-        Err(Errno::EPERM) => super::process::without_memory_lock_limit(call)?,
+        Err(Errno::EPERM) => super::limits::without_memory_lock_limit(call)?,
         other => other?,
     };
     let loaded = owned(loaded);

@@ -53,21 +53,6 @@ pub fn acting_as<T>(uid: u32, gid: u32, act: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// The resource limit on open files.
-pub const OPEN_FILES: u32 = libc::RLIMIT_NOFILE as u32;
-
-/// Lets a process, 0 for this one, set a resource limit of its own up to `hard`; `u64::MAX` is no
-/// limit. What it may already stays.
-pub fn raise_limit_of(pid: u32, resource: u32, hard: u64) -> Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one structure.
-    unsafe { syscall!(Sysno::prlimit64, pid, resource, 0, &raw mut limit) }?;
-    limit.rlim_max = limit.rlim_max.max(hard);
-    // SAFETY: the kernel reads one structure.
-    unsafe { syscall!(Sysno::prlimit64, pid, resource, &raw const limit, 0) }?;
-    Ok(())
-}
-
 /// Lets children from here on come into the pid namespace of the process that `pidfd` names, while
 /// `make` runs.
 pub fn with_children_in<T>(pidfd: BorrowedFd<'_>, make: impl FnOnce() -> T) -> Result<T> {

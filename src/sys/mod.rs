@@ -18,6 +18,7 @@ pub mod ids;
 pub mod inet;
 pub mod io;
 pub mod lend;
+pub mod limits;
 pub mod mount;
 pub mod net;
 pub mod netlink;

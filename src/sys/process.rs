@@ -420,59 +420,6 @@ pub fn getcwd() -> Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(buffer)))
 }
 
-/// Limits how many files this process can have open: softly, and at the most.
-/// What is lower already stays.
-pub fn limit_open_files(soft: u64, hard: u64) -> Result<()> {
-    lower_limit(libc::RLIMIT_NOFILE as u32, soft, hard)
-}
-
-/// Lets this process have as many files open as it may.
-pub fn raise_open_files() -> Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    let resource = libc::RLIMIT_NOFILE as u32;
-    // SAFETY: the kernel writes one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut limit) }?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the kernel reads one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const limit, 0) }?;
-    Ok(())
-}
-
-/// Has the kernel write no core files of this process, unless it asks for them.
-pub fn limit_core_files() -> Result<()> {
-    lower_limit(libc::RLIMIT_CORE as u32, 0, u64::MAX)
-}
-
-/// Sets a resource limit, in its own unit; `u64::MAX` is none. `EPERM` to go above a hard limit.
-pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let new = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: the kernel reads one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
-    Ok(())
-}
-
-/// Calls with no limit on locked memory, which before Linux 5.11 bounds what BPF programs take.
-pub fn without_memory_lock_limit<T>(call: impl Fn() -> Result<T>) -> Result<T> {
-    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    let resource = libc::RLIMIT_MEMLOCK as u32;
-    // SAFETY: the kernel writes one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut old) }?;
-    set_limit(resource, u64::MAX, u64::MAX)?;
-    let result = call();
-    set_limit(resource, old.rlim_cur, old.rlim_max)?;
-    result
-}
-
-fn lower_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, 0, &raw mut old) }?;
-    let new = libc::rlimit { rlim_cur: soft.min(old.rlim_max), rlim_max: hard.min(old.rlim_max) };
-    // SAFETY: the kernel reads one structure.
-    unsafe { syscall!(Sysno::prlimit64, 0, resource, &raw const new, 0) }?;
-    Ok(())
-}
-
 /// Cuts this process, which leads no group, loose from its caller: a session of its own, `/` as its
 /// directory, /dev/null as its standard descriptors.
 pub fn detach() -> Result<()> {
