@@ -6,11 +6,11 @@ use super::protocol::CHUNK;
 use super::record::Status;
 use super::relay::{self, RawMode};
 use super::security;
-use super::spec::{self, add_variable};
+use super::spec::add_variable;
 use super::state::settle;
 use super::store::{Engine, no_such_container};
 use super::streams::Streams;
-use super::wiring;
+use super::{runtime_spec, wiring};
 use crate::cgroups;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
 use crate::runtime::create::Setup;
@@ -52,14 +52,14 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
             true => security::all_rights(&record),
             false => security::rights(&record),
         },
-        ..spec::program(&record)
+        ..runtime_spec::program(&record)
     };
     if !program.workdir.starts_with('/') {
         let what = format!("working directory {:?}: is not an absolute path", program.workdir);
         return Err(Error::new(what).code(ENGINE));
     }
     let group = cgroups::open(&state.cgroups)?;
-    let mut namespaces = spec::namespaces(&record).and(Namespaces::CGROUP);
+    let mut namespaces = runtime_spec::namespaces(&record).and(Namespaces::CGROUP);
     if wiring::shared(&record).is_some() {
         namespaces = namespaces.and(Namespaces::NET);
     }

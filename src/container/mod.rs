@@ -22,6 +22,7 @@ pub mod protocol;
 pub mod record;
 pub mod relay;
 pub mod restart;
+mod runtime_spec;
 pub mod security;
 pub mod spec;
 pub mod state;

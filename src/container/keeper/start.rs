@@ -7,7 +7,7 @@ use crate::container::state::{self, SOCKET};
 use crate::container::store::{Container, Engine, boot_id};
 use crate::container::streams::Streams;
 use crate::container::wiring::{self, Wiring};
-use crate::container::{layer, membership, security, spec};
+use crate::container::{layer, membership, runtime_spec, security};
 use crate::error::{Context, Error, Result};
 use crate::namespace::net;
 use crate::runtime::create::Setup;
@@ -91,7 +91,7 @@ fn attempt(
     wiring: &mut Wiring,
 ) -> std::result::Result<Attempt, (Group, Error)> {
     let mut begin = || -> Result<(Process, Setup, Option<Streams>)> {
-        let mut spec = spec::runtime_spec(engine, container, record, &state.layer)?;
+        let mut spec = runtime_spec::of(engine, container, record, &state.layer)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let stdio = Cell::new(Some(stdio));

@@ -1,0 +1,141 @@
+//! From the record of a container to what the runtime is told to run.
+
+use super::record::{Mount, MountKind, Record};
+use super::spec::ETC_FILES;
+use super::store::{Container, Engine};
+use super::userns::{self, IdMap};
+use super::{layer, membership, security, volumes};
+use crate::error::{Error, Result};
+use crate::image::PLACES;
+use crate::namespace::mounts::{Source, Volume, tmpfs_options};
+use crate::namespace::root::{Root, RootKind, c_string};
+use crate::runtime::{Program, Spec};
+use crate::sys::mount::Attr;
+use crate::sys::process::Namespaces;
+use crate::sys::statfs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// What one mount call takes as options, its NUL included.
+const MOUNT_OPTIONS: usize = 4096;
+
+/// Namespaces that a container gets anew; the one of control groups is made after the join.
+pub fn namespaces(record: &Record) -> Namespaces {
+    let own = Namespaces::MOUNT.and(Namespaces::PID).and(Namespaces::UTS).and(Namespaces::IPC);
+    match membership::has_own_namespace(record) {
+        false => own,
+        true => own.and(Namespaces::NET),
+    }
+}
+
+/// The runtime's view of a container whose directory is there.
+pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) -> Result<Spec> {
+    let home =
+        format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
+    // What is never read again need not be brought to the disk. Where nothing ever is, the
+    // kernel's mark of such a layer would be work for nothing.
+    let volatile = container.ephemeral && !statfs::is_in_memory(container.dir.as_fd());
+    let kind = match layer {
+        layer::COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
+        layer::TMPFS => {
+            let scratch = format!("{home}/work");
+            RootKind::Overlay { options: c_string(&overlay(record, &scratch, volatile)?)? }
+        }
+        _ => RootKind::Overlay { options: c_string(&overlay(record, &home, volatile)?)? },
+    };
+    let base = engine.root_path.join("layers");
+    let own = engine.root_path.join(home.trim_start_matches("../"));
+    let text = |path: &Path| match path.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(Error::new(format!("{}: is not UTF-8", path.display()))),
+    };
+    let mut volumes = Vec::new();
+    for mount in &record.mounts {
+        volumes.push(runtime_volume(mount, record.userns)?);
+    }
+    for file in ETC_FILES {
+        let target = format!("/etc/{file}");
+        // A volume that the user put there comes first.
+        if !record.mounts.iter().any(|mount| mount.target == target) {
+            let source = Source::Bind(text(&own.join(file))?);
+            volumes.push(Volume { source, target, attr: Attr::default() });
+        }
+    }
+    let kept = record.security.as_ref();
+    Ok(Spec {
+        root: Root {
+            base: c_string(&text(&base)?)?,
+            // Its own directory: what lies below is held open by the overlay itself.
+            target: c_string(&home)?,
+            kind,
+            attr: security::root_attr(record),
+        },
+        volumes,
+        hostname: record.hostname.clone(),
+        read_only: record.read_only,
+        namespaces: namespaces(record),
+        mapped: userns::mapped(engine, record, layer),
+        cgroup2: false,
+        devices: kept.map_or(Ok(Vec::new()), |kept| security::devices(kept, record.userns))?,
+        sysctls: kept.map_or(Ok(Vec::new()), security::sysctls)?,
+        shm_bytes: kept.and_then(|kept| kept.shm_size),
+        unmasked: kept.is_some_and(|kept| kept.unmasked),
+        privileged: kept.is_some_and(|kept| kept.privileged),
+        init: record.init,
+        shared: record.mounts.iter().any(|mount| mount.kind != MountKind::Tmpfs),
+        program: program(record),
+    })
+}
+
+/// The options of the overlay, relative to the directory of the layers.
+///
+/// A `volatile` one is not brought to the disk at its end.
+fn overlay(record: &Record, home: &str, volatile: bool) -> Result<String> {
+    let lower: Vec<&str> = record.layers.iter().rev().map(String::as_str).collect();
+    let volatile = if volatile { ",volatile" } else { "" };
+    let options = format!(
+        "lowerdir={}:../{PLACES},upperdir={home}/upper,workdir={home}/work,\
+         redirect_dir=off,metacopy=off,index=off{volatile}",
+        lower.join(":")
+    );
+    match options.len() < MOUNT_OPTIONS {
+        true => Ok(options),
+        false => Err(Error::new(format!(
+            "image {} has {} layers: more than one mount takes",
+            record.image,
+            lower.len()
+        ))),
+    }
+}
+
+fn runtime_volume(mount: &Mount, userns: Option<IdMap>) -> Result<Volume> {
+    let target = mount.target.clone();
+    if mount.kind == MountKind::Tmpfs {
+        let (attr, data) = match userns {
+            None => tmpfs_options(&mount.options)?,
+            Some(map) => tmpfs_options(&userns::tmpfs_options(map, &mount.options)?)?,
+        };
+        return Ok(Volume { source: Source::Tmpfs(data), target, attr });
+    }
+    let attr = Attr::NO_SUID | Attr::NO_DEV;
+    let attr = if mount.read_only { attr | Attr::READ_ONLY } else { attr };
+    let path = mount.source.clone();
+    let source = match mount.volume.is_empty() {
+        true => Source::Bind(path),
+        false => Source::Named(path, volumes::FILL),
+    };
+    Ok(Volume { source, target, attr })
+}
+
+/// The container's own program.
+pub fn program(record: &Record) -> Program {
+    Program {
+        args: record.args.clone(),
+        env: record.env.clone(),
+        user: record.user.clone(),
+        workdir: record.workdir.clone(),
+        rights: security::rights(record),
+        ids: record.userns,
+        oom_score_adj: record.security.as_ref().and_then(|kept| kept.oom_score_adj),
+    }
+}
