@@ -220,12 +220,9 @@ impl Netlink {
         self.write(&messages.bytes)?;
         let mut refused: Option<Refused> = None;
         let mut whole = true;
-        if self.buffer.is_empty() {
-            self.buffer.resize(BUFFER, 0);
-        }
         while waiting > 0 {
-            let length = self.receive()?;
-            let mut rest = &self.buffer[..length];
+            self.receive()?;
+            let mut rest = &self.buffer[..];
             while let Some((header, body, after)) = split_message(rest) {
                 rest = after;
                 let index = header.sequence.wrapping_sub(first) as usize;
@@ -271,26 +268,31 @@ impl Netlink {
         Ok(())
     }
 
-    /// Receives one packet of the kernel's; another process's is dropped.
-    fn receive(&mut self) -> Result<usize> {
+    /// Receives one packet of the kernel's into the buffer; another process's is dropped.
+    fn receive(&mut self) -> Result<()> {
         let raw = self.socket.as_raw_fd();
+        self.buffer.clear();
+        // It is never filled: an answer takes one of its pages, and the others are never touched.
+        self.buffer.reserve(BUFFER);
         loop {
             // SAFETY: zeroes are a valid address.
             let mut sender: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
             let mut size = size_of::<libc::sockaddr_nl>() as u32;
-            let (pointer, length) = (self.buffer.as_mut_ptr(), self.buffer.len());
-            // SAFETY: the kernel writes at most the length of the buffer and of the address.
+            let pointer = self.buffer.as_mut_ptr();
+            // SAFETY: the kernel writes at most what the buffer has room for, and the address.
             let length = retry(|| unsafe {
                 let (sender, size) = (&raw mut sender, &raw mut size);
-                syscall!(Sysno::recvfrom, raw, pointer, length, libc::MSG_TRUNC, sender, size)
+                syscall!(Sysno::recvfrom, raw, pointer, BUFFER, libc::MSG_TRUNC, sender, size)
             })?;
             if sender.nl_pid != 0 {
                 continue;
             }
-            return match length > self.buffer.len() {
-                true => Err(Errno::EMSGSIZE),
-                false => Ok(length),
-            };
+            if length > BUFFER {
+                return Err(Errno::EMSGSIZE);
+            }
+            // SAFETY: the kernel has written so much, and there is room for it.
+            unsafe { self.buffer.set_len(length) };
+            return Ok(());
         }
     }
 }

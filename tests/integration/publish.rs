@@ -237,9 +237,12 @@ fn without_networking_a_container_has_its_loopback_and_one_warning_says_so() {
     assert!(output.stdout.contains("lo:") && !output.stdout.contains("eth0"), "{output:?}");
     let warning = one_line(&output.stderr);
     assert!(warning.starts_with("rocker: warning: no network but the loopback: "), "{warning}");
-    let output = run(&[&["run", "--rm", "--net", "rocker0"], &words[..]].concat());
-    assert_eq!(output.code, 125, "{output:?}");
-    assert!(one_line(&output.stderr).contains("open a netlink socket"), "{output:?}");
+    for asked in ["--net rocker0", "-p 8080:80", "--ip 10.88.0.9"] {
+        let asked: Vec<&str> = asked.split(' ').collect();
+        let output = run(&[&["run", "--rm"], &asked[..], &words[..]].concat());
+        assert_eq!(output.code, 125, "{output:?}");
+        assert!(one_line(&output.stderr).contains("open a netlink socket"), "{output:?}");
+    }
     let output = run(&[&["run", "--rm", "--net", "none"], &words[..]].concat());
     assert_eq!((output.code, &*output.stderr), (0, ""), "{output:?}");
 }

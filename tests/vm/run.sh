@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 [ $# -gt 0 ] || set -- power-cut $(sed -n 's/^\([0-9][0-9]*\) .*/\1/p' tests/vm/machines) 8 numbers
 # qemu-utils only so that a newer one is not taken away for the sake of qemu-system-x86.
 tests/packages.sh qemu-system-x86 qemu-utils busybox-static squashfs-tools e2fsprogs xz-utils \
-    musl-tools binutils
+    musl-tools binutils iproute2 nftables
 results=target/vm
 mkdir -p "$results"
 rm -f "$results"/*.log "$results"/*.console "$results"/*.result
