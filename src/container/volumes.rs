@@ -125,7 +125,8 @@ pub fn users(engine: &Engine, name: &str) -> Result<Vec<String>> {
 
 /// Removes a volume that no container mounts, with all that is in it.
 pub fn remove(engine: &Engine, name: &str) -> Result<()> {
-    engine.images.sweep()?;
+    // A container whose maker died uses nothing any more.
+    super::state::sweep(engine)?;
     find(engine, name)?;
     let dir = directory(engine)?;
     let _turn = lock(&dir)?;

@@ -31,12 +31,20 @@ pub fn open(pid: u32, started: u64) -> Result<Option<OwnedFd>> {
         other => other.context(format_args!("open process {pid}"))?,
     };
     // Looked at after the open: if it is the one now, the descriptor is of that one.
-    Ok(is_running(pid, started).then_some(pidfd))
+    Ok(is_the_one(pid, started)?.then_some(pidfd))
 }
 
-/// Whether the process is still there and has not ended.
+fn is_the_one(pid: u32, started: u64) -> Result<bool> {
+    match start_time(pid) {
+        Err(error) if matches!(error.errno, Some(Errno::ESRCH | Errno::ENOENT)) => Ok(false),
+        found => Ok(found? == started),
+    }
+}
+
+/// Whether the process is still there and has not ended. One that cannot be looked at just now is
+/// taken to be there: what is taken to be gone is cleaned up after.
 pub fn is_running(pid: u32, started: u64) -> bool {
-    pid != 0 && start_time(pid).ok() == Some(started)
+    pid != 0 && is_the_one(pid, started).unwrap_or(true)
 }
 
 #[cfg(test)]
