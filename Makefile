@@ -35,7 +35,7 @@ test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all
 fuzz: ## Fuzz every parser for SECONDS each (600); needs a nightly toolchain and cargo-fuzz
 	@tests/fuzz/run.sh $(SECONDS)
 
-bench: build base-image/busybox.tar ## The numbers beside their yardsticks, crun, runc, podman, docker, bwrap (as root, 12 minutes)
+bench: build base-image/busybox.tar ## The numbers beside their yardsticks, crun, runc, podman, docker, bwrap (as root, 5 minutes)
 	@tests/bench/run.sh
 
 ways: ## Prove that each way to build works here and gives the same bytes twice (minutes)
