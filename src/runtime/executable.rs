@@ -144,6 +144,27 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_proc_is_found_as_program_as_interpreter_and_as_loader() {
+        let root = Dir::open("/").unwrap();
+        let file = std::env::temp_dir().join(format!("rocker-executable-{}", std::process::id()));
+        let look = |content: &[u8]| {
+            std::fs::write(&file, content).unwrap();
+            is_certain(&root, file.to_str().unwrap())
+        };
+        let seen = [
+            look(b"#!/proc/self/exe\n"),
+            look(&elf(3, b"/proc/self/exe\0")),
+            look(b"no program"),
+            look(&elf(1, b"")),
+            look(&elf(3, b"/no/such/loader\0")),
+            look(b"#!/no/such/interpreter\n"),
+        ];
+        let by_link = is_certain(&root, "/proc/self/exe");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((seen, by_link), ([false, false, false, true, true, true], false));
+    }
+
+    #[test]
     fn what_is_cut_relative_or_of_another_kind_is_unknown() {
         let mut foreign = elf(1, b"");
         foreign[18] = 183;
