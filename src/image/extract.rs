@@ -174,16 +174,21 @@ impl Extractor {
     }
 
     fn directory(&mut self, entry: &Entry, parent: &Dir, name: &OsStr, path: &[u8]) -> Result<()> {
-        match parent.mkdir(name, 0o700) {
-            Err(Errno::EEXIST) if parent.stat(name)?.kind == fs::Kind::Directory => {}
+        // Set-id bits come last: what is made in the directory would take its group.
+        let mode = entry.mode & 0o777;
+        let made = match parent.mkdir(name, mode) {
+            Err(Errno::EEXIST) if parent.stat(name)?.kind == fs::Kind::Directory => false,
             Err(Errno::EEXIST) => {
                 self.displace(parent, name)?;
-                parent.mkdir(name, 0o700)?;
+                parent.mkdir(name, mode)?;
+                true
             }
-            other => other?,
+            other => other.map(|()| true)?,
+        };
+        // An earlier entry may have given one that was there to somebody else.
+        if !made || self.is_foreign(entry) {
+            parent.set_owner(name, entry.uid, entry.gid).context("chown")?;
         }
-        // Also for one that was there: an earlier entry may have given it to somebody else.
-        parent.set_owner(name, entry.uid, entry.gid).context("chown")?;
         self.set_attributes(entry, Target::Entry(parent, name))?;
         self.defer(entry, path)
     }

@@ -12,10 +12,11 @@ use syscalls::{Sysno, syscall};
 
 /// Bytes of a slot.
 pub const SLOT: usize = 256 << 10;
-const SLOTS: usize = 4;
+/// So many that a reader which the scheduler lets wait holds the filler up rarely.
+const SLOTS: usize = 10;
 /// How many slots are spoken of at a time: so few that, when the filler waits for a slot, the
 /// reader that it waits for has one to read.
-const BATCH: usize = SLOTS / 2;
+const BATCH: usize = 2;
 /// A message for each slot: how many bytes are in it.
 const MESSAGE: usize = size_of::<u32>();
 
