@@ -15,7 +15,7 @@ use crate::cgroups;
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
 use crate::runtime::create::Setup;
 use crate::runtime::state as processes;
-use crate::runtime::{self, Process, Program, Stdio};
+use crate::runtime::{self, Process, Program, Stdio, Target};
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,8 +71,9 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     if record.userns.is_some() {
         namespaces = namespaces.and(Namespaces::USER);
     }
-    let process =
-        runtime::exec(pidfd.as_fd(), &group, namespaces, &program, stdio).map_err(outer)?;
+    let can_trace = security::can_trace(&record);
+    let target = Target { pidfd: pidfd.as_fd(), group: &group, namespaces, can_trace };
+    let process = runtime::exec(&target, &program, stdio).map_err(outer)?;
     let terminal = match process.executed().map_err(outer)? {
         Setup::Running(terminal) => terminal,
         Setup::NoOverlay(error) => return Err(outer(error)),

@@ -6,7 +6,7 @@ use crate::cgroups::devices::{Rule, restrict};
 use crate::cgroups::{self, Group};
 use crate::error::{Context, Error, Result};
 pub use crate::namespace::capabilities;
-use crate::namespace::credentials::{DEFAULT_CAPABILITIES, Filter, Limit, Rights};
+use crate::namespace::credentials::{DEFAULT_CAPABILITIES, Filter, Limit, Rights, SYS_PTRACE};
 use crate::namespace::dev::Device;
 use crate::namespace::seccomp::profile;
 use crate::sys::fs::{self, Dir, Kind};
@@ -365,6 +365,12 @@ pub fn all_rights(record: &Record) -> Rights {
         filter: Filter::None,
         ..rights(record)
     }
+}
+
+/// Whether programs of the container may trace what they see of ours, as users of the host's.
+pub fn can_trace(record: &Record) -> bool {
+    let capabilities = record.security.as_ref().map_or(DEFAULT_CAPABILITIES, |s| s.capabilities);
+    record.userns.is_none() && capabilities & SYS_PTRACE != 0
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub const DEFAULT_CAPABILITIES: u64 = {
     bits
 };
 
+/// What has it may trace every process that it sees and that has no users of its own.
+pub const SYS_PTRACE: u64 = 1 << 19;
 /// Without `no_new_privs` only this one lets a filter be loaded.
 pub const SYS_ADMIN: u64 = 1 << 21;
 

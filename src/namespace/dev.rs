@@ -4,7 +4,7 @@ use super::root::{c_string, make_directories};
 use crate::error::{Context, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{Errno, process, tty};
+use crate::sys::{Errno, tty};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Name, major and minor number of the nodes that programs expect.
@@ -145,13 +145,9 @@ pub fn mount_console(peer: &OwnedFd) -> Result<()> {
     mount::attach(tree.as_fd(), console.as_fd()).context("mount the terminal on /dev/console")
 }
 
-/// Makes a terminal the controlling one of a new session, and its three standard descriptors.
+/// Makes a terminal the controlling one of a new session.
 pub fn take_terminal(peer: &OwnedFd) -> Result<()> {
-    tty::set_controlling(peer.as_fd()).context("take the terminal")?;
-    for number in 0..3 {
-        process::set_standard(peer.as_fd(), number).context("open the terminal")?;
-    }
-    Ok(())
+    tty::set_controlling(peer.as_fd()).context("take the terminal")
 }
 
 /// Opens the container's /dev/null; only as the device that it ought to be.

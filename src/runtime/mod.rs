@@ -15,5 +15,5 @@ pub mod userns;
 pub mod words;
 
 pub use create::{Process, create, run};
-pub use exec::exec;
+pub use exec::{Target, exec};
 pub use spec::{Network, Program, Spec, Stdio};

@@ -127,16 +127,25 @@ impl Streams {
         Ok(())
     }
 
-    fn take(&self) -> Result<()> {
-        match self {
-            Self::Terminal(peer) => dev::take_terminal(peer),
-            Self::Pipes { stdin, stdout, stderr } => {
-                for (number, end) in [(0, stdin), (1, stdout), (2, stderr)] {
-                    process::set_standard(end.as_fd(), number).context("open the output")?;
-                }
-                Ok(())
-            }
+    /// The ends themselves.
+    pub fn ends(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let (first, others) = match self {
+            Self::Terminal(peer) => (peer, [None, None]),
+            Self::Pipes { stdin, stdout, stderr } => (stdin, [Some(stdout), Some(stderr)]),
+        };
+        [Some(first)].into_iter().chain(others).flatten().map(AsFd::as_fd)
+    }
+
+    /// Makes the ends the three standard descriptors of this process.
+    pub fn connect(&self) -> Result<()> {
+        let ends = match self {
+            Self::Terminal(peer) => [peer, peer, peer],
+            Self::Pipes { stdin, stdout, stderr } => [stdin, stdout, stderr],
+        };
+        for (number, end) in (0..).zip(ends) {
+            process::set_standard(end.as_fd(), number).context("open the output")?;
         }
+        Ok(())
     }
 }
 
@@ -167,6 +176,11 @@ pub enum Tie {
     Loose,
 }
 
+/// Takes the last rights away and loads the filter, ahead of `execute_sealed`.
+pub fn seal(prepared: &Prepared) -> Result<()> {
+    credentials::seal(&prepared.account, &prepared.rights)
+}
+
 /// Becomes the program, in a session of its own. The socket of reports closes when it works.
 ///
 /// `parent` is that socket where the other end is the parent's own: one that died before the tie
@@ -177,8 +191,34 @@ pub fn execute(
     tie: Tie,
     parent: Option<BorrowedFd<'_>>,
 ) -> Result<Infallible> {
+    settle(prepared, streams, tie, parent)?;
+    seal(prepared)?;
+    Err(try_paths(prepared))
+}
+
+/// The same after `seal`. What it calls the filter has to allow.
+pub fn execute_sealed(
+    prepared: &Prepared,
+    streams: &Streams,
+    tie: Tie,
+    parent: Option<BorrowedFd<'_>>,
+) -> Result<Infallible> {
+    settle(prepared, streams, tie, parent)?;
+    Err(try_paths(prepared))
+}
+
+/// Makes session, descriptors, signals and directory the program's.
+fn settle(
+    prepared: &Prepared,
+    streams: &Streams,
+    tie: Tie,
+    parent: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     process::setsid().context("start a session")?;
-    streams.take()?;
+    if let Streams::Terminal(peer) = streams {
+        dev::take_terminal(peer)?;
+    }
+    streams.connect()?;
     io::reset_signals().context("reset the signals")?;
     process::umask(0o022);
     process::chdir(&prepared.workdir)
@@ -196,8 +236,7 @@ pub fn execute(
             return Err(Error::new("the process that started it is gone"));
         }
     }
-    credentials::seal(&prepared.account, &prepared.rights)?;
-    Err(try_paths(prepared))
+    Ok(())
 }
 
 /// Marks whatever is still open to be closed by execve, the caller's stray descriptors included.

@@ -176,6 +176,44 @@ fn the_first_process_of_ours_keeps_no_right_that_the_program_does_not_have() {
 }
 
 #[test]
+fn where_others_may_trace_a_program_of_exec_is_like_any_other() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("traced", &["--net", "none", "--cap-add", "SYS_PTRACE"]);
+    let exec = |words: &[&str]| rocker.run(&[&["exec", "traced"], words].concat());
+    let status = "grep -E '^(CapPrm|Seccomp):' /proc/self/status; grep -E '^(CapPrm|Seccomp):' /proc/1/status";
+    let said = exec(&["sh", "-c", status]).stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], lines[2..], "the rights are those of the first process");
+    // Three files are open, besides the directory that the shell lists, and its parent is outside.
+    let open = exec(&["sh", "-c", "echo /proc/$$/fd/*; echo $PPID; exit 7"]);
+    let shown = open.stdout.replace(|c: char| c.is_ascii_digit(), "");
+    let four = ["/proc//fd/"; 4].join(" ");
+    assert_eq!((open.code, shown), (7, four + "\n\n"), "{open:?}");
+    assert_eq!(exec(&["sh", "-c", "kill -9 $$"]).code, 137);
+    assert_eq!(exec(&["/missing"]).code, 127);
+    assert_eq!(rocker.ok(&["exec", "-u", "1000", "traced", "id", "-u"]), "1000\n");
+    let input = finish(rocker.command(&["exec", "-i", "traced", "cat"]), b"typed", PATIENCE);
+    assert_eq!((input.code, input.stdout.as_str()), (0, "typed"));
+    let mut terminal = Terminal::spawn(&rocker, &["exec", "-it", "traced", "tty"], 24, 80);
+    assert_eq!(terminal.finish(), 0);
+    assert!(terminal.shown().contains("/dev/pts/"), "{:?}", terminal.shown());
+    rocker.ok(&["exec", "-d", "traced", "touch", "/detached"]);
+    let came = || exec(&["test", "-e", "/detached"]).code == 0;
+    assert!(crate::harness::wait_until(PATIENCE, came));
+
+    // A filter that lets nobody make a process is in force before the process inside is made.
+    let profile = rocker.files().join("no-clone.json");
+    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW",
+        "syscalls":[{"names":["clone"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    fs::write(&profile, text).unwrap();
+    let option = format!("seccomp={}", profile.display());
+    let options = ["--net", "none", "--cap-add", "SYS_PTRACE", "--security-opt", &option];
+    rocker.sleeper("alone", &options);
+    let line = rocker.refused(&["exec", "alone", "true"], 125);
+    assert!(line.contains("a seccomp profile has to allow it"), "{line}");
+}
+
+#[test]
 fn privileged_means_everything_and_exec_can_have_it_alone() {
     let Some((rocker, volume)) = with_probe() else { return };
     if is_bare() {

@@ -21,21 +21,84 @@ static int leads_out(int directory, const char *path)
 	return !faccessat(directory, path + 1, F_OK, 0) || !faccessat(directory, up, F_OK, 0);
 }
 
-// Looks at everything that a process shows; adds to what was reached.
-static void look(long pid, const char *canary, unsigned long inode, long *out, long *held)
+// What was reached by looking at other processes.
+struct reached {
+	long out; // of the host's files
+	long held; // processes of rocker's
+	long rich; // of those, with rights that this one does not have
+	long read; // of those, with the secret in memory
+};
+
+// A line of a process's status, as a number of the base; -1 where there is none.
+static long long status(long pid, const char *name, int base)
+{
+	char path[64], text[4096], *found = 0;
+	snprintf(path, sizeof path, "/proc/%ld/status", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	if (got > 0)
+		text[got] = 0, found = strstr(text, name);
+	return found ? strtoll(found + strlen(name) + 1, 0, base) : -1;
+}
+
+static int is_rich(long pid)
+{
+	long long own = status(getpid(), "CapPrm", 16), rights = status(pid, "CapPrm", 16);
+	return rights >= 0 && ((rights & ~own) || status(pid, "Seccomp", 10) == 0);
+}
+
+// Whether the stack of a process, where its variables lie, holds the secret, which is given backwards.
+static int has_secret(long pid, int memory, const char *backwards)
+{
+	char path[64], line[512], secret[64], *stack;
+	unsigned long start, end, length = strlen(backwards);
+	int found = 0;
+	for (unsigned long i = 0; i < length; i++)
+		secret[i] = backwards[length - 1 - i];
+	snprintf(path, sizeof path, "/proc/%ld/maps", pid);
+	FILE *maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof line, maps)) {
+		if (!strstr(line, "[stack]") && !strstr(line, "rw-p"))
+			continue;
+		if (sscanf(line, "%lx-%lx", &start, &end) != 2 || end - start > 1 << 20)
+			continue;
+		if ((stack = malloc(end - start)) && pread(memory, stack, end - start, start) > 0)
+			found |= !!memmem(stack, end - start, secret, length);
+		free(stack);
+	}
+	if (maps)
+		fclose(maps);
+	memset(secret, 0, sizeof secret);
+	return found;
+}
+
+// Looks at everything that a process shows.
+static void look(long pid, const char *canary, unsigned long inode, const char *secret, struct reached *reached)
 {
 	char path[128];
 	struct stat s;
 	snprintf(path, sizeof path, "/proc/%ld/exe", pid);
 	// A process of rocker's, before it becomes the program.
 	int ours = !stat(path, &s) && s.st_ino == inode;
+	// Held first: then it does not go on while it is looked at.
+	int seized = !ptrace(PTRACE_SEIZE, pid, 0, 0);
+	if (seized) {
+		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+		waitpid(pid, 0, __WALL);
+		if (ours && !stat(path, &s) && s.st_ino == inode) {
+			reached->held++;
+			reached->rich += is_rich(pid);
+		}
+	}
 	static const char *const trees[] = { "root", "cwd" };
 	for (int i = 0; i < 2; i++) {
 		snprintf(path, sizeof path, "/proc/%ld/%s", pid, trees[i]);
 		int tree = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (tree < 0)
 			continue;
-		*out += leads_out(tree, canary);
+		reached->out += leads_out(tree, canary);
 		close(tree);
 	}
 	snprintf(path, sizeof path, "/proc/%ld/fd", pid);
@@ -47,7 +110,7 @@ static void look(long pid, const char *canary, unsigned long inode, long *out, l
 		if (fd < 0)
 			continue;
 		if (!fstat(fd, &s) && S_ISDIR(s.st_mode))
-			*out += leads_out(fd, canary);
+			reached->out += leads_out(fd, canary);
 		close(fd);
 	}
 	if (files)
@@ -56,16 +119,15 @@ static void look(long pid, const char *canary, unsigned long inode, long *out, l
 	int memory = open(path, O_RDWR | O_CLOEXEC);
 	if (memory >= 0) {
 		snprintf(path, sizeof path, "/proc/%ld/exe", pid);
-		*held += ours && !stat(path, &s) && s.st_ino == inode;
+		if (ours && !stat(path, &s) && s.st_ino == inode) {
+			reached->held++;
+			reached->read += has_secret(pid, memory, secret);
+		}
 		close(memory);
 	}
-	if (!ptrace(PTRACE_SEIZE, pid, 0, 0)) {
-		*held += ours && !stat(path, &s) && s.st_ino == inode;
-		// Its own parent hears of its end only when it is let go of.
-		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
-		waitpid(pid, 0, __WALL);
+	// Its own parent hears of its end only when it is let go of.
+	if (seized)
 		ptrace(PTRACE_DETACH, pid, 0, 0);
-	}
 }
 
 // Tries to change the pages of a file that cannot be written, without opening it for writing.
@@ -109,9 +171,10 @@ int main(int argc, char **argv)
 {
 	if (argc > 2 && !strcmp(argv[1], "change"))
 		return change(argv[2]);
-	if (argc > 3 && !strcmp(argv[1], "watch")) { // CANARY INODE: until a file /end appears
+	if (argc > 4 && !strcmp(argv[1], "watch")) { // CANARY INODE SECRET: until a file /end appears
 		unsigned long inode = strtoul(argv[3], 0, 10);
-		long out = 0, held = 0, looked = 0;
+		struct reached reached = { 0 };
+		long looked = 0;
 		close(open("/ready", O_CREAT | O_RDWR, 0600));
 		while (access("/end", F_OK)) {
 			DIR *all = opendir("/proc");
@@ -119,13 +182,15 @@ int main(int argc, char **argv)
 				long pid = strtol(one->d_name, 0, 10);
 				if (pid > 1) {
 					looked++;
-					look(pid, argv[2], inode, &out, &held);
+					look(pid, argv[2], inode, argv[4], &reached);
 				}
 			}
 			if (all)
 				closedir(all);
 		}
-		return printf("looked %d out %ld held %ld\n", looked > 0, out, held) < 0;
+		printf("looked %d out %ld held %ld rich %ld read %ld\n", looked > 0, reached.out, reached.held,
+		       reached.rich, reached.read);
+		return 0;
 	}
 	return fprintf(stderr, "poke: what?\n"), 2;
 }
