@@ -197,6 +197,10 @@ pub fn write_stderr(text: &str) {
 /// The text with everything visible that a terminal would obey: control characters, escapes,
 /// and the marks that change the direction of writing.
 pub fn escape(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        // Nearly always; lists ask for each cell.
+        return text.to_owned();
+    }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         let _ = match character {

@@ -13,6 +13,7 @@ use miniserde::json;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 const CONTAINERS: &str = "containers";
 const TMP: &str = "tmp";
@@ -395,9 +396,13 @@ pub fn random_id() -> Result<String> {
 
 /// What the kernel calls this boot; another one makes every stored process a thing of the past.
 pub fn boot_id() -> Result<String> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
     let text = crate::sys::proc::read("sys/kernel/random/boot_id");
     let text = text.context("read the boot id")?;
-    Ok(text.trim().to_owned())
+    Ok(KNOWN.get_or_init(|| text.trim().to_owned()).clone())
 }
 
 #[cfg(test)]
