@@ -255,10 +255,16 @@ impl<'a> Copier<'a> {
         if shared && digest.is_none() {
             return Ok((fs::stat(source.as_fd())?.size, None));
         }
-        let mut offset = 0;
-        while let Some((start, end)) = data_behind(source, offset).context("look for data")? {
-            offset = start;
-            let read = self.read_at(source, offset, end - start)?;
+        // Looked for once for each piece: the kernel goes through all of a piece to find its end.
+        let (mut offset, mut piece_end) = (0, 0);
+        loop {
+            if offset == piece_end {
+                match data_behind(source, offset).context("look for data")? {
+                    Some(piece) => (offset, piece_end) = piece,
+                    None => break,
+                }
+            }
+            let read = self.read_at(source, offset, piece_end - offset)?;
             if read == 0 {
                 break;
             }

@@ -1,6 +1,8 @@
 //! From create to rm: what each state allows, and what is said of it.
 
-use crate::harness::{PATIENCE, Rocker, wait_until};
+use crate::harness::{PATIENCE, Rocker, finish, has_program, skip, wait_until};
+use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 fn status(rocker: &Rocker, name: &str) -> String {
@@ -131,6 +133,26 @@ fn a_committed_image_runs_and_its_parent_is_as_it_was() {
     rocker.ok(&["rm", "made"]);
     rocker.ok(&["rmi", "busybox"]);
     assert_eq!(rocker.ok(&["run", "--rm", "--image", "mine:2", "cat", "/root/new"]), "new\n");
+}
+
+#[test]
+fn a_large_file_is_looked_through_for_holes_only_once() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let write = "dd if=/dev/urandom of=/large bs=1M count=64 2>/dev/null";
+    rocker.ok(&["run", "--name", "large", "--net", "none", "busybox", "sh", "-c", write]);
+    let calls = rocker.files().join("calls");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=lseek", "-o"]).arg(&calls).arg(rocker.binary());
+    command.args(["commit", "large", "large"]);
+    rocker.prepare(&mut command);
+    let output = finish(command, b"", PATIENCE);
+    assert_eq!(output.code, 0, "{output:?}");
+    // The kernel goes through all the rest of the file at each of them.
+    let count = fs::read_to_string(&calls).unwrap().lines().count();
+    assert!((1..50).contains(&count), "{count} searches");
 }
 
 #[test]
