@@ -1,6 +1,6 @@
 //! Connects to the keeper of a container that runs already.
 
-use super::lifecycle::not_running;
+use super::ending::not_running;
 use super::options::{AttachOptions, Ran};
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::Status;

@@ -1,6 +1,6 @@
 //! Runs a further program in a container that runs, and shows its output until it ends.
 
-use super::lifecycle::not_running;
+use super::ending::not_running;
 use super::options::{ExecOptions, Ran};
 use super::protocol::CHUNK;
 use super::record::Status;

@@ -1,27 +1,21 @@
-//! Makes, starts, stops and removes containers: the order of the steps, and what is undone.
+//! Makes, starts and removes containers: the order of the steps, and what is undone.
 
+use super::ending::{kill_processes, lock_if_there, tell_keeper_to_end};
 use super::keeper::{self, Order};
 use super::options::{AttachOptions, Options, Ran};
 use super::record::{Record, State, Status};
 use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
-use super::state::{self, clean_up, erase, is_running, settle, sweep};
+use super::state::{clean_up, erase, is_running, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
 use super::{userns, volumes, wiring};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
 use crate::image;
-use crate::runtime::state as processes;
 use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::process;
 use crate::sys::tty::Size;
-use crate::sys::{Errno, io, process};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
-
-/// Ends what a command could not end by asking.
-const KILL: u32 = libc::SIGKILL as u32;
-/// How long the kernel and a keeper may take to clean up after SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A container that is being made in `tmp`: dropped, it goes again.
 struct Making<'a> {
@@ -302,138 +296,6 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     relay_to_end(relay, child, id)
 }
 
-/// Stops a container: the stop signal, then after some seconds SIGKILL. Below zero waits for ever.
-/// Returns when nothing of it runs any more.
-pub fn stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
-    let container = engine.resolve(name)?;
-    container.lock()?;
-    let state = settle(engine, &container)?;
-    let Some(state) = state.filter(|state| state.status.is_alive()) else {
-        container.unlock();
-        return Ok(());
-    };
-    let record = container.record()?;
-    // Before the signal: the keeper shall find the mark when the program ends.
-    container.write_state(&State { stopping: true, ..state.clone() }, false)?;
-    container.unlock();
-    let signal = record.stop_signal;
-    end_processes(&container, &state, signal, seconds.unwrap_or(record.stop_timeout))?;
-    finish(engine, &container)
-}
-
-/// Sends a signal, waits, sends SIGKILL, and waits until process and keeper have gone.
-fn end_processes(container: &Container, state: &State, signal: u32, seconds: i64) -> Result<()> {
-    let keeper = processes::open(state.keeper, state.keeper_start)?;
-    if let Some(pidfd) = processes::open(state.pid, state.pid_start)? {
-        debug(format_args!("container {}: signal {signal} to process {}", container.id, state.pid));
-        send(pidfd.as_fd(), signal)?;
-        let milliseconds = match seconds {
-            ..0 => -1,
-            _ => i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX),
-        };
-        if signal == KILL || !wait_for(pidfd.as_fd(), milliseconds) {
-            send(pidfd.as_fd(), KILL)?;
-            if !wait_for(pidfd.as_fd(), PATIENCE.as_millis() as i32) {
-                let what = format!("container {}: the kernel does not let it end", container.id);
-                return Err(Error::new(what).hint("a process of it hangs in a system call"));
-            }
-        }
-    }
-    if let (0, Some(keeper)) = (state.pid, &keeper) {
-        // It waits to start the container again, and finds that this is not wanted any more.
-        send(keeper.as_fd(), libc::SIGTERM as u32)?;
-    }
-    // A keeper that was killed leaves the rest to us.
-    if let Some(keeper) = keeper
-        && !wait_for(keeper.as_fd(), PATIENCE.as_millis() as i32)
-    {
-        return Err(Error::new(format!("container {}: its keeper does not end", container.id)));
-    }
-    Ok(())
-}
-
-fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: u32) -> Result<()> {
-    match process::send_signal(pidfd, signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno).context(format_args!("send signal {signal}")),
-    }
-}
-
-/// Waits for the end of a process; false when the time is over first.
-fn wait_for(pidfd: std::os::fd::BorrowedFd<'_>, milliseconds: i32) -> bool {
-    let deadline = Instant::now() + Duration::from_millis(milliseconds.max(0) as u64);
-    loop {
-        let left = match milliseconds {
-            ..0 => -1,
-            _ => deadline.saturating_duration_since(Instant::now()).as_millis() as i32,
-        };
-        let mut list = [io::Poll::readable(pidfd)];
-        match io::poll(&mut list, left) {
-            Ok(0) if left == 0 => return false,
-            Ok(0) => {}
-            _ => return true,
-        }
-    }
-}
-
-/// Takes the lock; false when the container is not there any more.
-fn lock_if_there(container: &Container) -> Result<bool> {
-    match container.lock() {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno.is_none() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Settles what a keeper that died could not.
-fn finish(engine: &Engine, container: &Container) -> Result<()> {
-    if !lock_if_there(container)? {
-        // It removed itself.
-        return Ok(());
-    }
-    let settled = settle(engine, container);
-    container.unlock();
-    settled.map(drop)
-}
-
-/// Stops a container if it runs, and starts it again.
-pub fn restart(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<()> {
-    stop(engine, name, seconds)?;
-    start(engine, name, &AttachOptions::default()).map(drop)
-}
-
-/// Sends a signal to the first process of a container that runs. One that ends by the signals
-/// that are meant to end it is not started again.
-pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
-    let container = engine.resolve(name)?;
-    let mut state = state::current(engine, &container)?;
-    let record = container.record()?;
-    if !record.restart.is_empty() && [KILL, record.stop_signal].contains(&signal) {
-        container.lock()?;
-        let now = settle(engine, &container)?.filter(|state| state.status.is_alive());
-        let Some(now) = now else { return Err(not_running(name)) };
-        container.write_state(&State { stay_down: true, ..now.clone() }, false)?;
-        container.unlock();
-        if now.pid == 0 {
-            end_processes(&container, &now, signal, 0)?;
-            return finish(engine, &container);
-        }
-        // It may have been started again since we looked first.
-        state = Some(now);
-    }
-    let pidfd = match state.filter(|state| state.status == Status::Running) {
-        Some(state) => processes::open(state.pid, state.pid_start)?,
-        None => None,
-    };
-    let pidfd = pidfd.ok_or_else(|| not_running(name))?;
-    send(pidfd.as_fd(), signal)
-}
-
-/// The error for what needs a container that runs.
-pub fn not_running(name: &str) -> Error {
-    Error::new(format!("container {} is not running", name.escape_debug()))
-}
-
 /// Removes a container; one that runs only with `force`, which kills it.
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     sweep(engine)?;
@@ -458,13 +320,10 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     let record = container.record();
     if runs {
         container.unlock();
-        if record.as_ref().is_ok_and(|record| !record.restart.is_empty())
-            && let Some(keeper) = processes::open(state.keeper, state.keeper_start)?
-        {
-            // So that it does not start the container again.
-            send(keeper.as_fd(), libc::SIGTERM as u32)?;
+        if record.as_ref().is_ok_and(|record| !record.restart.is_empty()) {
+            tell_keeper_to_end(&state)?;
         }
-        end_processes(&container, &state, KILL, 0)?;
+        kill_processes(&container, &state)?;
         if !lock_if_there(&container)? {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::lifecycle::not_running;
+use super::ending::not_running;
 use super::membership::{Endpoint, Membership, joined, mac_text, plain_addresses};
 use super::names;
 use super::record::{Record, State, Status};

@@ -1,6 +1,6 @@
 //! Connects a container to its networks when it starts, and lets go of what it had there.
 
-use super::lifecycle::not_running;
+use super::ending::not_running;
 use super::membership::{
     self, Endpoint, NetOptions, NetState, Port, allocated, mac_text, parse_mac,
 };

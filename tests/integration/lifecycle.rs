@@ -136,6 +136,25 @@ fn a_committed_image_runs_and_its_parent_is_as_it_was() {
 }
 
 #[test]
+fn several_are_stopped_and_restarted_together() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    // As process 1 it obeys no TERM.
+    let names = ["a", "b", "c", "d"];
+    names.iter().for_each(|name| rocker.sleeper(name, &["--net", "none"]));
+    for (command, state) in [("restart", "running"), ("stop", "stopped")] {
+        let start = Instant::now();
+        let printed =
+            rocker.run(&[&[command, "-t", "1"], &names[..2], &["no"], &names[2..]].concat());
+        let took = start.elapsed().as_secs_f64();
+        assert_eq!((printed.code, printed.stdout.as_str()), (1, "a\nb\nc\nd\n"), "{printed:?}");
+        assert!(printed.stderr.contains("No such container: no"), "{printed:?}");
+        // One after the other would take four.
+        assert!((1.0..3.5).contains(&took), "{command} took {took} s");
+        assert!(names.iter().all(|name| status(&rocker, name) == state), "{command}");
+    }
+}
+
+#[test]
 fn a_large_file_is_looked_through_for_holes_only_once() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {

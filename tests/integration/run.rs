@@ -171,7 +171,7 @@ fn a_closed_pipe_is_no_error() {
 #[test]
 fn a_client_whose_output_nobody_reads_ends_and_the_container_runs_on() {
     let Some(rocker) = Rocker::with_busybox() else { return };
-    let run = format!("{} run --name web --image busybox yes", rocker.binary().display());
+    let run = format!("{} run --name web --net none busybox yes", rocker.binary().display());
     let mut shell = std::process::Command::new("/bin/sh");
     shell.args(["-c", &format!("{{ {run}; echo $? >&2; }} | head -n 1")]);
     rocker.prepare(&mut shell);

@@ -1,7 +1,8 @@
 //! `stop` and `restart`.
 
-use super::each;
-use crate::container;
+use super::{Globals, each};
+use crate::container::options::AttachOptions;
+use crate::container::{self, Engine};
 use crate::error::Result;
 use crate::rocker::command::{Command, Flag, Rules};
 
@@ -17,7 +18,7 @@ pub static STOP: Command<Options> = Command {
     words: "CONTAINER...",
     about: "Stop running containers.",
     more: "\
-The stop signal is sent first, KILL when the time is over.
+The stop signal is sent first, to all of them at once; KILL when the time is over.
 
 Examples:
   rocker stop web
@@ -26,11 +27,7 @@ Examples:
     rules: Rules::Usual,
     flags: FLAGS,
     word,
-    run: |globals, options| {
-        each(globals, &options.containers, &mut |engine, name| {
-            container::stop(engine, name, options.seconds)
-        })
-    },
+    run: |globals, options| stop_each(globals, &options, &mut |_, _| Ok(())),
 };
 
 pub static RESTART: Command<Options> = Command {
@@ -43,11 +40,26 @@ pub static RESTART: Command<Options> = Command {
     flags: FLAGS,
     word,
     run: |globals, options| {
-        each(globals, &options.containers, &mut |engine, name| {
-            container::restart(engine, name, options.seconds)
+        stop_each(globals, &options, &mut |engine, name| {
+            container::start(engine, name, &AttachOptions::default()).map(drop)
         })
     },
 };
+
+/// Asks all containers to stop, and then waits for one after the other.
+fn stop_each(
+    globals: &Globals,
+    options: &Options,
+    then: &mut dyn FnMut(&Engine, &str) -> Result<()>,
+) -> Result<u8> {
+    let engine = globals.engine()?;
+    let ask = |name: &String| container::ask_to_stop(&engine, name, options.seconds);
+    let mut asked = options.containers.iter().map(ask).collect::<Vec<_>>().into_iter();
+    each(globals, &options.containers, &mut |engine, name| {
+        asked.next().map_or(Ok(()), |stopping| stopping?.finish(engine))?;
+        then(engine, name)
+    })
+}
 
 const FLAGS: &[Flag<Options>] = &[Flag {
     spec: "-t, --time, --timeout SECONDS",
