@@ -17,6 +17,24 @@ pub struct Account {
 /// The most that is read of either file.
 const LIMIT: u64 = 4 << 20;
 
+/// The highest id, docker's. The one of all ones would mean to the kernel that nothing is changed:
+/// a program that was to have it would stay root.
+const HIGHEST: u32 = i32::MAX as u32;
+
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= HIGHEST)
+}
+
+/// The id in a text that names nobody; an error where it is a number and none.
+fn number(kind: &str, text: &str) -> Result<Option<u32>> {
+    match id(text) {
+        None if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(Error::new(format!("{kind} {text}: ids go from 0 to {HIGHEST}")))
+        }
+        id => Ok(id),
+    }
+}
+
 /// Finds who `user` is: `NAME|UID[:GROUP|GID]`, empty for root, in the files below `root`.
 pub fn find(root: &Dir, user: &str) -> Result<Account> {
     let (passwd, group) = (read(root, "etc/passwd")?, read(root, "etc/group")?);
@@ -44,7 +62,7 @@ fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
         let mut fields = line.split(':');
         let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let home = fields.nth(1).unwrap_or_default();
-        Some(User { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        Some(User { name, uid: id(uid)?, gid: id(gid)?, home })
     })
 }
 
@@ -53,7 +71,7 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     group.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let (name, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((name, gid.parse().ok()?, fields.next().unwrap_or_default()))
+        Some((name, id(gid)?, fields.next().unwrap_or_default()))
     })
 }
 
@@ -64,10 +82,10 @@ pub fn resolve(passwd: &str, group: &str, user: &str) -> Result<Account> {
         None => (user, None),
     };
     let name = if name.is_empty() { "0" } else { name };
-    let number = name.parse::<u32>().ok();
     let by_name = users(passwd).find(|user| user.name == name);
-    let found = by_name.or_else(|| users(passwd).find(|user| Some(user.uid) == number));
-    let (uid, gid, home) = match (&found, number) {
+    let wanted_id = if by_name.is_some() { None } else { number("user", name)? };
+    let found = by_name.or_else(|| users(passwd).find(|user| Some(user.uid) == wanted_id));
+    let (uid, gid, home) = match (&found, wanted_id) {
         (Some(user), _) => (user.uid, user.gid, user.home),
         (None, Some(uid)) => (uid, 0, ""),
         (None, None) => {
@@ -86,7 +104,10 @@ pub fn resolve(passwd: &str, group: &str, user: &str) -> Result<Account> {
         return Ok(Account { uid, gid, groups: list, home });
     };
     let by_name = groups(group).find(|(name, ..)| *name == wanted).map(|(_, gid, _)| gid);
-    let gid = by_name.or_else(|| wanted.parse().ok());
+    let gid = match by_name {
+        Some(gid) => Some(gid),
+        None => number("group", wanted)?,
+    };
     let gid =
         gid.ok_or_else(|| Error::new(format!("no group {wanted:?} in the image's /etc/group")))?;
     Ok(Account { uid, gid, groups: vec![gid], home })
@@ -122,6 +143,21 @@ mod tests {
         let account = account("1000:2000").unwrap();
         assert_eq!((account.uid, account.gid, account.groups), (1000, 2000, vec![2000]));
         assert_eq!(account.home, "/");
+    }
+
+    #[test]
+    fn an_id_that_would_change_nothing_is_refused_wherever_it_stands() {
+        for user in ["4294967295", "2147483648", "99999999999", "web:4294967295", "33:99999999999"]
+        {
+            let message = account(user).unwrap_err().to_string();
+            assert!(message.ends_with("ids go from 0 to 2147483647"), "{user}: {message}");
+        }
+        assert_eq!(account("2147483647").map(|account| account.uid), Ok(HIGHEST));
+        let passwd = "evil:x:4294967295:0::/:\ngroup:x:1:4294967295::/:\n";
+        for user in ["evil", "group"] {
+            assert!(resolve(passwd, "evil:x:4294967295:group\n", user).is_err(), "{user}");
+        }
+        assert!(resolve(passwd, "evil:x:4294967295:group\n", "0:evil").is_err());
     }
 
     #[test]

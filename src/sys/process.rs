@@ -349,7 +349,12 @@ pub fn permitted_capabilities() -> Result<u64> {
 }
 
 /// Sets the supplementary groups, then the group and the user, real, effective and saved.
+///
+/// Errors: `EINVAL` for the ids of all ones, which to the kernel mean no change; `EPERM`.
 pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::EINVAL);
+    }
     // SAFETY: the kernel reads as many groups as the slice has.
     unsafe { syscall!(Sysno::setgroups, groups.len(), groups.as_ptr()) }?;
     // SAFETY: no memory is passed. Raw calls act on this thread, which is the only one.

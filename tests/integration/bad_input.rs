@@ -59,6 +59,18 @@ fn a_container_that_is_not_there_is_named() {
 }
 
 #[test]
+fn an_id_that_is_none_is_refused_and_does_not_leave_the_program_root() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none"]);
+    for user in ["4294967295", "2147483648", "0:4294967295"] {
+        let words = ["ids go from 0 to 2147483647"];
+        let run = ["run", "--rm", "--net", "none", "-u", user, "busybox", "id"];
+        refused(&rocker, &run, 125, &words);
+        refused(&rocker, &["exec", "-u", user, "web", "id"], 125, &words);
+    }
+}
+
+#[test]
 fn import_refuses_what_is_no_archive() {
     let Some(rocker) = Rocker::as_root() else { return };
     let file = |name: &str, content: &[u8]| {
