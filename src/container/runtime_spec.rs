@@ -77,6 +77,8 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) 
         mapped: userns::mapped(engine, record, layer),
         cgroup2: false,
         devices: kept.map_or(Ok(Vec::new()), |kept| security::devices(kept, record.userns))?,
+        // Where there is nobody to talk to it would be work for nothing.
+        opens_network: !record.net.memberships.is_empty(),
         sysctls: kept.map_or(Ok(Vec::new()), security::sysctls)?,
         shm_bytes: kept.and_then(|kept| kept.shm_size),
         unmasked: kept.is_some_and(|kept| kept.unmasked),

@@ -153,25 +153,50 @@ pub fn mount_pseudo(root: &Dir, pseudo: &Pseudo<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Lets every user of the container use ports below 1024 and send echo requests in a network
+/// namespace of the container's own, as docker does. /proc is still what `mount_pseudo` made.
+pub fn open_network(owner: Option<IdMap>) -> Result<()> {
+    const HIGHEST: u32 = i32::MAX as u32;
+    let dir = Dir::open("/proc/sys/net/ipv4").context("open /proc/sys/net/ipv4")?;
+    // The groups are those of whoever writes: the host's.
+    let first = owner.map_or(0, |map| map.gid).min(HIGHEST);
+    let last = owner.map_or(HIGHEST, |map| (map.gid + (map.size - 1)).min(HIGHEST));
+    let groups = format!("{first} {last}");
+    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", &groups)] {
+        match write_as_owner(&dir, name, value, owner) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(format_args!("set {name} of the network")),
+        }
+    }
+    Ok(())
+}
+
 /// Sets kernel values of the new namespaces. /proc is still what `mount_pseudo` made.
 pub fn set_sysctls(sysctls: &[(String, String)], owner: Option<IdMap>) -> Result<()> {
     if sysctls.is_empty() {
         return Ok(());
     }
     let dir = Dir::open("/proc/sys").context("open /proc/sys")?;
-    for (path, value) in sysctls {
-        let write = || control::write(&dir, path, value);
-        let written = match (write(), owner) {
-            // Of the container's own namespaces some belong to its root alone.
-            (Err(Errno::EACCES), Some(map)) => {
-                ids::acting_as(map.uid, map.gid, write).and_then(|written| written)
-            }
-            (written, _) => written,
-        };
-        written
-            .context(format_args!("set the kernel value {} to {value}", path.replace('/', ".")))?;
+    sysctls.iter().try_for_each(|(path, value)| {
+        write_as_owner(&dir, path, value, owner)
+            .context(format_args!("set the kernel value {} to {value}", path.replace('/', ".")))
+    })
+}
+
+fn write_as_owner(
+    dir: &Dir,
+    path: &str,
+    value: &str,
+    owner: Option<IdMap>,
+) -> crate::sys::Result<()> {
+    let write = || control::write(dir, path, value);
+    match (write(), owner) {
+        // Of the container's own namespaces some belong to its root alone.
+        (Err(Errno::EACCES), Some(map)) => {
+            ids::acting_as(map.uid, map.gid, write).and_then(|written| written)
+        }
+        (written, _) => written,
     }
-    Ok(())
 }
 
 /// Files that tell too much of the host, or change it: docker's.

@@ -131,7 +131,11 @@ pub fn build(
     };
     mounts::mount_pseudo(&dir, &pseudo)?;
     // While /proc is what was just mounted and nothing lies over a part of it.
-    mounts::set_sysctls(&spec.sysctls, spec.mapped.as_ref().map(|mapped| mapped.ids))?;
+    let owner = spec.mapped.as_ref().map(|mapped| mapped.ids);
+    if spec.opens_network {
+        mounts::open_network(owner)?;
+    }
+    mounts::set_sysctls(&spec.sysctls, owner)?;
     mounts::place(&dir, held)?;
     if !spec.unmasked {
         mounts::mask()?;

@@ -30,6 +30,8 @@ pub struct Spec {
     pub shared: bool,
     /// Besides the usual ones.
     pub devices: Vec<Device>,
+    /// Whether every user may use low ports and send echo requests, in a network of its own.
+    pub opens_network: bool,
     /// Path below /proc/sys, and value.
     pub sysctls: Vec<(String, String)>,
     /// Size of /dev/shm; unsaid, 64 MiB.

@@ -47,6 +47,28 @@ fn a_container_gets_an_address_of_the_default_network_and_a_way_out() {
 }
 
 #[test]
+fn every_user_may_take_low_ports_and_send_echo_requests_in_a_network_of_its_own() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let look = "cd /proc/sys/net/ipv4; cat ping_group_range ip_unprivileged_port_start; \
+                nc -l -p 80 -w 1 & sleep 0.2; netstat -ltn | grep -c :80";
+    let run = |options: &[&str]| {
+        let words = ["-u", "1000", "busybox", "sh", "-c", look];
+        rocker.run(&[&["run", "--rm"], options, &words].concat())
+    };
+    assert_eq!(run(&[]).stdout, "0\t2147483647\n0\n1\n");
+    // The ids are the container's, as far as it has any.
+    let mapped = run(&["--userns", "auto"]);
+    if mapped.code == 0 {
+        assert_eq!(mapped.stdout, "0\t65535\n0\n1\n");
+    }
+    // The user's own value comes last; the host's network is not touched.
+    let own = run(&["--sysctl", "net.ipv4.ip_unprivileged_port_start=81"]);
+    assert_eq!(own.stdout, "0\t2147483647\n81\n0\n");
+    let host = run(&["--net", "host"]);
+    assert_eq!(host.stdout.lines().nth(1), Some("1024"), "{host:?}");
+}
+
+#[test]
 fn addresses_stay_the_same_over_a_restart_and_are_given_back() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &[]);
