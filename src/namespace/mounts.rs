@@ -222,6 +222,26 @@ const MASKED_DIRECTORIES: [&CStr; 5] = [
     c"/sys/firmware",
 ];
 
+/// Where each processor that counts how often it got too hot has a directory with those counts, which
+/// tell of others' work: docker hides them too.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+const THROTTLE: &str = "thermal_throttle";
+
+/// The directories of counts below the directory of processors; the first processor has one where any has.
+fn throttles(processors: &Dir) -> crate::sys::Result<Vec<CString>> {
+    if processors.stat(format!("cpu0/{THROTTLE}")).is_err() {
+        return Ok(Vec::new());
+    }
+    let is_processor = |name: &&str| {
+        let number = name.strip_prefix("cpu").unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let names = processors.names()?;
+    let names = names.iter().filter_map(|name| name.to_str()).filter(is_processor);
+    let paths = names.map(|name| CString::new(format!("{PROCESSORS}/{name}/{THROTTLE}")));
+    Ok(paths.filter_map(std::result::Result::ok).collect())
+}
+
 /// What may be read but not written.
 const READ_ONLY: [&CStr; 5] =
     [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
@@ -241,7 +261,13 @@ pub fn mask() -> Result<()> {
     // whole /dev. A bind of a file onto a directory, to find out, would cost even more: when it
     // fails the kernel waits for a grace period of RCU.
     let mut empty: Option<&CStr> = None;
-    for path in MASKED_DIRECTORIES {
+    let throttles = match Dir::open(PROCESSORS) {
+        Ok(processors) => throttles(&processors).context("list the processors")?,
+        // There is no /sys where the network is somebody else's.
+        Err(_) => Vec::new(),
+    };
+    let counts = throttles.iter().map(CString::as_c_str);
+    for path in MASKED_DIRECTORIES.into_iter().chain(counts) {
         let attr = PSEUDO | Attr::READ_ONLY;
         let mounted = match empty {
             Some(empty) => mount::bind(empty, path),
@@ -300,6 +326,25 @@ pub fn tmpfs_options(options: &str) -> Result<(Attr, CString)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_processor_that_counts_its_throttling_is_found() {
+        let path = std::env::temp_dir().join(format!("rocker-throttles-{}", std::process::id()));
+        let make = |name: &str| std::fs::create_dir_all(path.join(name)).unwrap();
+        for name in ["cpu0", "cpu10/thermal_throttle", "cpuidle", "cpufreq/thermal_throttle"] {
+            make(name);
+        }
+        let found = || {
+            let mut found = throttles(&Dir::open(&path).unwrap()).unwrap();
+            found.sort();
+            found
+        };
+        assert!(found().is_empty());
+        make("cpu0/thermal_throttle");
+        let expected = ["cpu0", "cpu10"].map(|name| format!("{PROCESSORS}/{name}/{THROTTLE}"));
+        assert_eq!(found(), expected.map(|path| CString::new(path).unwrap()));
+        std::fs::remove_dir_all(&path).unwrap();
+    }
 
     #[test]
     fn tmpfs_options_are_split_into_attributes_and_the_rest() {
