@@ -27,14 +27,15 @@ struct Making<'a> {
 impl Drop for Making<'_> {
     fn drop(&mut self) {
         let Some(container) = &self.container else { return };
-        if let Some(name) = &self.name {
-            self.engine.drop_name(name, &container.id);
-        }
+        let name = self.name.as_ref();
+        let dropped = name.map_or(Ok(()), |name| self.engine.drop_name(name, &container.id));
         if let (Ok(tmp), Ok(containers)) = (self.engine.tmp(), self.engine.containers()) {
             // It may have come to its place already, and not to the disk.
             let _ = containers.rename_new(&container.id, &tmp, &container.id);
-            // What is left the next sweep removes.
-            let _ = image::remove_tree(&tmp, OsStr::new(&container.id));
+            // What is left the next sweep removes, and the name that leads to it.
+            if dropped.is_ok() {
+                let _ = image::remove_tree(&tmp, OsStr::new(&container.id));
+            }
         }
     }
 }

@@ -172,7 +172,8 @@ pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
     } else {
         tmp.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
     }
-    engine.drop_name(name, &container.id);
+    // Where this fails, what is left of the directory has the next sweep do it.
+    engine.drop_name(name, &container.id)?;
     remove_usual(&container.dir);
     let gone = format!("gone-{}", container.id);
     match tmp.rmdir(&gone) {
@@ -290,6 +291,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
             continue;
         }
         if text.starts_with("gone-") {
+            engine.drop_names_of(id)?;
             image::remove_tree(&tmp, &name)?;
             continue;
         }

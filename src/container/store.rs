@@ -260,13 +260,31 @@ impl Engine {
     }
 
     /// Lets go of a name, if it still is that container's.
-    pub fn drop_name(&self, name: &str, id: &str) {
-        if let Ok(run) = Dir::open(&self.run_path)
-            && linked_id(&run, name).as_deref() == Some(id)
-        {
-            // A link that stays leads nowhere, and `take_name` replaces it.
-            let _ = run.unlink(name);
+    pub fn drop_name(&self, name: &str, id: &str) -> Result<()> {
+        let Ok(run) = Dir::open(&self.run_path) else { return Ok(()) };
+        let what = || format!("unlink {}/{name}", self.run_path.display());
+        let target = match run.readlink(name) {
+            Err(Errno::ENOENT | Errno::EINVAL) => return Ok(()),
+            other => other.context(what())?,
+        };
+        if Path::new(&target).file_name().and_then(id_of).as_deref() != Some(id) {
+            return Ok(());
         }
+        match run.unlink(name) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).context(what()),
+        }
+    }
+
+    /// Lets go of all names of a container whose own record may be gone.
+    pub fn drop_names_of(&self, id: &str) -> Result<()> {
+        let Ok(run) = Dir::open(&self.run_path) else { return Ok(()) };
+        for name in run.names().context("list the names")? {
+            if let Some(name) = name.to_str() {
+                self.drop_name(name, id)?;
+            }
+        }
+        Ok(())
     }
 }
 
