@@ -27,7 +27,10 @@ pub fn image_config(engine: &Engine, name: &str) -> Result<ImageConfig> {
         ["HOSTNAME=", "TERM="].iter().any(|key| entry.starts_with(key))
             && !config.env.contains(entry)
     };
+    let (entrypoint, cmd) = record.entrypoint_and_command();
     Ok(ImageConfig {
+        entrypoint: entrypoint.to_vec(),
+        cmd: cmd.to_vec(),
         env: record.env.iter().filter(|entry| !added(entry)).cloned().collect(),
         working_dir: if record.workdir == "/" { config.working_dir } else { record.workdir },
         user: record.user,

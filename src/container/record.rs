@@ -27,6 +27,8 @@ pub struct Record {
     pub created: i64,
     /// Entry point and arguments together. A single word with blanks is split when it starts.
     pub args: Vec<String>,
+    /// How many of them are the entry point.
+    pub entrypoint: Option<u32>,
     pub env: Vec<String>,
     /// Whether `HOME` and the like were asked for is decided when it starts.
     pub user: String,
@@ -57,6 +59,14 @@ pub struct Record {
     pub userns: Option<IdMap>,
     /// Nothing where the rights are those of every container.
     pub security: Option<Security>,
+}
+
+impl Record {
+    /// The entry point, and the command that is given to it.
+    pub fn entrypoint_and_command(&self) -> (&[String], &[String]) {
+        let words = self.entrypoint.map_or(0, |words| words as usize);
+        self.args.split_at(words.min(self.args.len()))
+    }
 }
 
 /// Something that is mounted into the container besides its root.

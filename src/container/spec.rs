@@ -53,6 +53,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
     let (network, net) = membership::plan(&options.net, &config.exposed_ports)?;
     let workdir = options.workdir.clone().unwrap_or_else(|| config.working_dir.clone());
     let stop_signal = options.stop_signal.as_deref().unwrap_or(&config.stop_signal);
+    let (args, entrypoint) = args(options, image, words)?;
     Ok(Record {
         version: 1,
         name,
@@ -61,7 +62,8 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         layers: image.layers.iter().map(|layer| layer.digest.clone()).collect(),
         layer_sizes: image.layers.iter().map(|layer| layer.size).collect(),
         created: super::state::now() / 1_000_000_000,
-        args: args(options, image, words)?,
+        args,
+        entrypoint: Some(entrypoint),
         env: environment(options, &config.env, &hostname)?,
         user: options.user.clone().unwrap_or_else(|| config.user.clone()),
         workdir: absolute_workdir(&workdir)?,
@@ -106,19 +108,21 @@ fn check_limits(options: &Options) -> Result<()> {
 }
 
 /// Entry point and command, docker's way: an entry point that is given drops the image's command.
-fn args(options: &Options, image: &Image, words: &[String]) -> Result<Vec<String>> {
+/// Gives also how many words are the entry point.
+fn args(options: &Options, image: &Image, words: &[String]) -> Result<(Vec<String>, u32)> {
     let config = &image.config;
     let mut args = match options.entrypoint.as_deref() {
         Some("") => Vec::new(),
         Some(program) => vec![program.to_owned()],
         None => config.entrypoint.clone(),
     };
+    let entrypoint = args.len() as u32;
     match (words, &options.entrypoint) {
         ([], None) => args.extend(config.cmd.iter().cloned()),
         _ => args.extend(words.iter().cloned()),
     }
     match args.first().is_some_and(|first| !first.is_empty()) {
-        true => Ok(args),
+        true => Ok((args, entrypoint)),
         false => Err(Error::new("no command was given, and the image names none")),
     }
 }
@@ -236,7 +240,7 @@ fn volume(text: &str) -> Result<Mount> {
     if source.is_empty() || target.is_empty() || parts.next().is_some() {
         return Err(Error::new(format!("volume {text}: is not HOST:CONTAINER[:ro]")));
     }
-    if !source.contains('/') {
+    if !source.contains('/') && ![".", ".."].contains(&source) {
         return volumes::mount(source, target_path(target)?, read_only);
     }
     bind(source, target, read_only)
@@ -373,13 +377,14 @@ mod tests {
         };
         let image = image(config);
         let plain = Options::default();
-        assert_eq!(args(&plain, &image, &[]).unwrap(), ["/e", "c"]);
-        assert_eq!(args(&plain, &image, &words(&["x"])).unwrap(), ["/e", "x"]);
+        let args = |options: &Options, given: &[&str]| args(options, &image, &words(given));
+        assert_eq!(args(&plain, &[]).unwrap(), (words(&["/e", "c"]), 1));
+        assert_eq!(args(&plain, &["x"]).unwrap(), (words(&["/e", "x"]), 1));
         let other = Options { entrypoint: Some("/o".to_owned()), ..Options::default() };
-        assert_eq!(args(&other, &image, &[]).unwrap(), ["/o"]);
+        assert_eq!(args(&other, &[]).unwrap(), (words(&["/o"]), 1));
         let none = Options { entrypoint: Some(String::new()), ..Options::default() };
-        assert_eq!(args(&none, &image, &words(&["x"])).unwrap(), ["x"]);
-        assert!(args(&none, &image, &[]).is_err());
+        assert_eq!(args(&none, &["x"]).unwrap(), (words(&["x"]), 0));
+        assert!(args(&none, &[]).is_err());
     }
 
     #[test]
@@ -404,6 +409,9 @@ mod tests {
         }
         assert!(volume("/tmp:/x:ro").unwrap().read_only);
         assert_eq!(volume("data:/x").unwrap().volume, "data");
+        for here in [".:/x", "..:/x", "./.:/x"] {
+            assert!(volume(here).unwrap().source.starts_with('/'), "{here}");
+        }
         assert!(volume("/no/such/place:/x").unwrap_err().message.contains("/no/such/place"));
     }
 }

@@ -33,7 +33,7 @@ fn check_name(name: &str) -> Result<()> {
         false => Err(Error::new(format!(
             "volume name {name:?}: only letters, digits, '_', '.' and '-' are allowed"
         ))
-        .hint("a path of the host begins with / or ./")),
+        .hint("a path of the host begins with /, ./ or ../")),
     }
 }
 

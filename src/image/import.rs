@@ -8,7 +8,8 @@ use super::stage::Stage;
 use super::store::Store;
 use super::tar::Reader;
 use super::writeback::Writeback;
-use crate::error::{Context, Error, Result, escape};
+use crate::error::{Context, Error, Result, escape, warn};
+use crate::sys::fs::{Dir, Kind};
 
 /// The staged tree, and its mode where the archive does not tell one.
 const LAYER: &str = "layer";
@@ -67,10 +68,26 @@ fn unpack(archive: Source, stage: &Stage, name: &str) -> Result<Unpacked> {
     let mut reader = Reader::new(archive);
     match extract(&mut reader, extractor) {
         Ok((extracted, writeback)) => {
+            warn_of_saved_image(&layer);
             let digest = reader.into_source().finish()?;
             Ok(Unpacked { extracted, digest, writeback })
         }
         Err(error) => Err(reader.into_source().explain(error, name)),
+    }
+}
+
+/// Warns of what `docker save` writes: a tree like any other, but its layers are archives of their
+/// own, and nothing in it runs.
+fn warn_of_saved_image(layer: &Dir) {
+    let is_file = |name: &str| layer.stat(name).is_ok_and(|stat| stat.kind == Kind::File);
+    let is_there = |name: &str| layer.stat(name).is_ok();
+    if ["manifest.json", "oci-layout"].into_iter().any(is_file)
+        && !["bin", "etc", "sbin", "usr"].into_iter().any(is_there)
+    {
+        warn(
+            "it looks like an image with its layers, as docker save writes it, and no root file \
+             system: docker export CONTAINER | rocker import - NAME",
+        );
     }
 }
 

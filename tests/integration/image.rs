@@ -373,3 +373,15 @@ fn an_archive_in_another_compression_is_named_with_what_undoes_it() {
         assert!(output.stderr.contains("hint: ") && output.stderr.contains("| rocker import -"));
     }
 }
+
+#[test]
+fn what_docker_save_writes_is_imported_with_a_warning() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let saved =
+        [directory("0123abc"), file("0123abc/layer.tar", b"x"), file("manifest.json", b"[]")];
+    let said = import(&rocker, &saved, "saved");
+    assert!(said.code == 0 && one_line(&said.stderr).contains("docker save"), "{said:?}");
+    // A root file system may have such a file too.
+    let said = import(&rocker, &[directory("etc"), file("manifest.json", b"[]")], "root");
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+}

@@ -155,6 +155,26 @@ fn several_are_stopped_and_restarted_together() {
 }
 
 #[test]
+fn a_committed_image_starts_what_its_container_ran() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let run = |options: &[&str]| rocker.ok(&[&["run", "--net", "none"], options].concat());
+    run(&["--name", "plain", "busybox", "echo", "one", "two words"]);
+    rocker.ok(&["commit", "plain", "plain"]);
+    assert_eq!(rocker.inspect("plain", "{{json .Config.Cmd}}"), r#"["echo","one","two words"]"#);
+    assert_eq!(run(&["--rm", "plain"]), "one two words\n");
+    assert_eq!(run(&["--rm", "plain", "echo", "three"]), "three\n");
+    // An entry point stays one.
+    run(&["--name", "entry", "--entrypoint", "echo", "busybox", "four"]);
+    let shown = rocker.inspect("entry", "{{json .Config.Entrypoint}} {{json .Config.Cmd}}");
+    assert_eq!(shown, r#"["echo"] ["four"]"#);
+    rocker.ok(&["commit", "entry", "entry"]);
+    assert_eq!(run(&["--rm", "entry"]), "four\n");
+    assert_eq!(run(&["--rm", "entry", "five"]), "five\n");
+    rocker.ok(&["commit", "-c", r#"CMD ["six"]"#, "entry", "changed"]);
+    assert_eq!(run(&["--rm", "changed"]), "six\n");
+}
+
+#[test]
 fn a_large_file_is_looked_through_for_holes_only_once() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {

@@ -337,13 +337,15 @@ fn of_mount(mount: &Mount) -> Value {
 }
 
 fn of_command(record: &Record) -> Part<'static> {
+    let (entrypoint, command) = record.entrypoint_and_command();
     object(&mut [
         ("Hostname", Part::Text(&record.hostname)),
         ("User", Part::Text(&record.user)),
         ("Tty", Part::Flag(record.tty)),
         ("OpenStdin", Part::Flag(record.interactive)),
         ("Env", Part::Texts(&record.env)),
-        ("Cmd", Part::Texts(&record.args)),
+        ("Entrypoint", Part::Texts(entrypoint)),
+        ("Cmd", Part::Texts(command)),
         ("Image", Part::Text(&record.image)),
         ("WorkingDir", Part::Text(&record.workdir)),
         ("Labels", map(&record.labels)),
