@@ -1,12 +1,11 @@
 //! Connects to the keeper of a container that runs already.
 
-use super::ending::not_running;
 use super::options::{AttachOptions, Ran};
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::Status;
 use super::relay::{self, Left, Relay};
 use super::state::{SOCKET, current};
-use super::store::{Container, Engine, no_such_container};
+use super::store::{Container, Engine, no_such_container, not_running};
 use crate::error::{Context, Result};
 use crate::runtime::state as processes;
 use crate::sys::{io, process};

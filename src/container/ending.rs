@@ -2,7 +2,7 @@
 
 use super::record::{State, Status};
 use super::state::{self, settle};
-use super::store::{Container, Engine};
+use super::store::{Container, Engine, not_running};
 use crate::error::{Context, Error, Result, debug};
 use crate::runtime::state as processes;
 use crate::sys::{Errno, io, process};
@@ -180,9 +180,4 @@ pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
     };
     let pidfd = pidfd.ok_or_else(|| not_running(name))?;
     send(pidfd.as_fd(), signal)
-}
-
-/// The error for what needs a container that runs.
-pub fn not_running(name: &str) -> Error {
-    Error::new(format!("container {} is not running", name.escape_debug()))
 }

@@ -1,6 +1,5 @@
 //! Runs a further program in a container that runs, and shows its output until it ends.
 
-use super::ending::not_running;
 use super::options::{ExecOptions, Ran};
 use super::protocol::CHUNK;
 use super::record::Status;
@@ -8,7 +7,7 @@ use super::relay::{self, RawMode};
 use super::security;
 use super::spec::add_variable;
 use super::state::settle;
-use super::store::{Engine, no_such_container};
+use super::store::{Engine, no_such_container, not_running};
 use super::streams::Streams;
 use super::{runtime_spec, wiring};
 use crate::cgroups;

@@ -1,11 +1,10 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::ending::not_running;
 use super::membership::{Endpoint, Membership, joined, mac_text, plain_addresses};
 use super::names;
 use super::record::{Record, State, Status};
 use super::state::settle;
-use super::store::{Container, Engine, is_id, no_such_container};
+use super::store::{Container, Engine, is_id, no_such_container, not_running};
 use super::wiring::{self, endpoint_addresses, lease, lives};
 use crate::error::{Error, Result};
 use crate::network::ipam;

@@ -370,6 +370,11 @@ pub fn no_such_container(name: &str) -> Error {
         .hint("rocker ps lists the containers")
 }
 
+/// The error for what needs a container that runs.
+pub fn not_running(name: &str) -> Error {
+    Error::new(format!("container {} is not running", name.escape_debug()))
+}
+
 /// The id at the end of a name's link.
 fn linked_id(run: &Dir, name: &str) -> Option<String> {
     let target: OsString = run.readlink(name).ok()?;

@@ -1,13 +1,12 @@
 //! Connects a container to its networks when it starts, and lets go of what it had there.
 
-use super::ending::not_running;
 use super::membership::{
     self, Endpoint, NetOptions, NetState, Port, allocated, mac_text, parse_mac,
 };
 use super::names::{self, lease_text};
 use super::record::{Record, State};
 use super::state::is_alive;
-use super::store::{Container, Engine, boot_id, no_such_container};
+use super::store::{Container, Engine, boot_id, no_such_container, not_running};
 use crate::error::{Context, Error, Result, warn};
 use crate::network::ipam::{self, Owner};
 use crate::network::links::{End, Links};

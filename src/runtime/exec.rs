@@ -147,8 +147,9 @@ struct Inside<'a> {
 
 impl Inside<'_> {
     fn main(&self) -> ! {
-        let Err(error) =
-            program::execute_sealed(self.prepared, self.streams, self.tie, Some(self.socket));
-        program::give_up(self.socket, &error)
+        let Self { prepared, streams, tie, socket } = *self;
+        let settled = program::settle(prepared, streams, tie, Some(socket));
+        let error = settled.map_or_else(|error| error, |()| program::try_paths(prepared));
+        program::give_up(socket, &error)
     }
 }

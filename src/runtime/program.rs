@@ -176,11 +176,6 @@ pub enum Tie {
     Loose,
 }
 
-/// Takes the last rights away and loads the filter, ahead of `execute_sealed`.
-pub fn seal(prepared: &Prepared) -> Result<()> {
-    credentials::seal(&prepared.account, &prepared.rights)
-}
-
 /// Becomes the program, in a session of its own. The socket of reports closes when it works.
 ///
 /// `parent` is that socket where the other end is the parent's own: one that died before the tie
@@ -196,19 +191,13 @@ pub fn execute(
     Err(try_paths(prepared))
 }
 
-/// The same after `seal`. What it calls the filter has to allow.
-pub fn execute_sealed(
-    prepared: &Prepared,
-    streams: &Streams,
-    tie: Tie,
-    parent: Option<BorrowedFd<'_>>,
-) -> Result<Infallible> {
-    settle(prepared, streams, tie, parent)?;
-    Err(try_paths(prepared))
+/// Takes the last rights away and loads the filter.
+pub fn seal(prepared: &Prepared) -> Result<()> {
+    credentials::seal(&prepared.account, &prepared.rights)
 }
 
-/// Makes session, descriptors, signals and directory the program's.
-fn settle(
+/// Makes session, descriptors, signals and directory the program's; see `execute`. Needs no rights.
+pub fn settle(
     prepared: &Prepared,
     streams: &Streams,
     tie: Tie,
@@ -258,8 +247,9 @@ pub fn close_rest() -> Result<()> {
     }
 }
 
-/// Tries every path as execvp(3) does: what may not be executed is remembered, not fatal.
-fn try_paths(prepared: &Prepared) -> Error {
+/// Tries every path as execvp(3) does: what may not be executed is remembered, not fatal. Gives
+/// the reason why the program could not be executed.
+pub fn try_paths(prepared: &Prepared) -> Error {
     let name = prepared.args.first().map(|name| name.to_string_lossy()).unwrap_or_default();
     let mut refused = None;
     for path in &prepared.paths {
