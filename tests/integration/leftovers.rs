@@ -5,6 +5,7 @@ use crate::harness::{PATIENCE, Rocker, Running, has_controller, kill, wait_until
 use crate::harness_census::Census;
 use crate::harness_host::report;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 /// Fails with what is left when the machine does not become as it was.
@@ -12,6 +13,23 @@ use std::time::Duration;
 fn nothing_left(rocker: &Rocker, before: &Census) {
     let left = rocker.left_since(before);
     assert!(left.is_empty(), "left: {left:#?}");
+}
+
+#[test]
+fn a_name_whose_container_died_on_its_way_out_goes_with_the_next_command() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["create", "--name", "other", "busybox", "true"]);
+    let before = rocker.census();
+    // As a process leaves it that is killed between the rename of the directory and the unlink.
+    let (id, run) = ("0123456789", rocker.run_root());
+    fs::create_dir(rocker.root().join("tmp").join(format!("gone-{id}"))).unwrap();
+    for name in ["web", id] {
+        symlink(rocker.root().join("containers").join(id), run.join(name)).unwrap();
+    }
+    rocker.ok(&["create", "--name", "next", "busybox", "true"]);
+    rocker.ok(&["rm", "next"]);
+    nothing_left(&rocker, &before);
+    assert!(run.join("other").is_symlink());
 }
 
 #[test]

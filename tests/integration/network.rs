@@ -1,9 +1,12 @@
 //! Networks: addresses, names, borders, and what is left of them.
 
-use crate::harness::{Output, PATIENCE, Rocker, finish, kill, names, one_line, wait_until};
+use crate::harness::{
+    Output, PATIENCE, Rocker, finish, has_program, kill, names, one_line, skip, wait_until,
+};
 use crate::harness_host::{is_torture, report};
 use crate::harness_net::{Outside, without_net_admin};
 use std::collections::BTreeSet;
+use std::process::Command;
 
 /// What a member sees of itself: `eth0`'s address.
 fn address(rocker: &Rocker, name: &str, network: &str) -> String {
@@ -66,6 +69,24 @@ fn every_user_may_take_low_ports_and_send_echo_requests_in_a_network_of_its_own(
     assert_eq!(own.stdout, "0\t2147483647\n81\n0\n");
     let host = run(&["--net", "host"]);
     assert_eq!(host.stdout.lines().nth(1), Some("1024"), "{host:?}");
+}
+
+#[test]
+fn a_kernel_without_one_of_the_values_of_networks_runs_containers_all_the_same() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let mut command = Command::new("strace");
+    let inject = ["-e", "inject=openat:error=ENOENT", "-P", "ping_group_range"];
+    command.args(["-f", "-qq", "-o", "/dev/null"]).args(inject).arg(rocker.binary());
+    let look =
+        "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start; head -n 1 < ping_group_range";
+    command.args(["run", "--rm", "busybox", "sh", "-c", look]);
+    rocker.prepare(&mut command);
+    let output = finish(command, b"", PATIENCE);
+    // The shell is told that there is none either.
+    assert_eq!((output.code, output.stdout.as_str()), (1, "0\n"), "{output:?}");
 }
 
 #[test]
