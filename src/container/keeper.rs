@@ -19,7 +19,7 @@ use crate::namespace::net;
 use crate::runtime::Process;
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
-use crate::sys::{io, process, time, tty};
+use crate::sys::{cpu, io, process, time, tty};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -50,6 +50,8 @@ pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
     let child = process::clone_into(Namespaces::default(), None, (order, far), main);
     let child = child.context("start the keeper")?;
     if makes_network {
+        // Side by side only on two processors; a failure is none but of speed.
+        let _ = cpu::leave_to(child.pid);
         // It takes the kernel as long as the keeper takes for all that comes before. Without it, the
         // first process tries itself, and reports why it cannot.
         let network = net::make().ok();

@@ -11,6 +11,7 @@ mod alloc;
 pub mod bpf;
 pub mod child;
 pub mod control;
+pub mod cpu;
 pub mod exe;
 pub mod file;
 pub mod fs;
