@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::namespace;
 use crate::sys::process::{self, Child, Namespaces};
 use crate::sys::{Errno, control, exe, io, lend, proc};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A process that is being set up, or runs.
 #[derive(Debug)]
@@ -33,13 +33,14 @@ impl Process {
         Self { child, socket }
     }
 
+    /// Gives the process its network namespace, which it waits for (`Network::FromParent`).
+    pub fn give_network(&self, netns: BorrowedFd<'_>) -> Result<()> {
+        sent(report::send_network(self.socket.as_fd(), netns)).context("hand over the network")
+    }
+
     /// Lets the process go on to its program as soon as it is set up.
     pub fn start(&self) -> Result<()> {
-        match report::send_start(self.socket.as_fd()) {
-            // It has given up already, and says why in a message that waits for us.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(errno).context("start the first process"),
-        }
+        sent(report::send_start(self.socket.as_fd())).context("start the first process")
     }
 
     /// Waits until the program has been executed. An error is the child's own.
@@ -59,6 +60,15 @@ impl Process {
         // It ends by itself; its status says no more than the error.
         let _ = process::wait(self.child.pidfd.as_fd());
         error
+    }
+}
+
+/// Whether something was sent, to a process that is there or has given up already: that one says why
+/// in a message that waits for us.
+fn sent(result: crate::sys::Result<()>) -> crate::sys::Result<()> {
+    match result {
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        other => other,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::sys::{Errno, exe, process};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+const GONE: &str = "the keeper is gone";
+
 /// What the first process is given, besides the ends of its streams and of the socket.
 pub struct Start<'a> {
     pub spec: &'a Spec,
@@ -83,7 +85,7 @@ fn become_container(
         exe::run_from_copy().context(PROTECT)?;
     }
     if wait && !report::wait_for_start(socket.as_fd()) {
-        return Err(Error::new("the keeper is gone"));
+        return Err(Error::new(GONE));
     }
     program::give_up_rights(&prepared, &streams)?;
     match spec.init {
@@ -119,7 +121,7 @@ pub fn build(
     let own_net = spec.namespaces.has(Namespaces::NET);
     if let (true, Some(network)) = (own_net, network) {
         // Late: it may still be on its way. /sys belongs to it.
-        enter_network(network)?;
+        enter_network(network, socket)?;
     }
     let pseudo = mounts::Pseudo {
         own_net,
@@ -170,11 +172,14 @@ fn set_up(
     Ok(streams)
 }
 
-fn enter_network(network: Network<'_>) -> Result<()> {
+fn enter_network(network: Network<'_>, parent: &OwnedFd) -> Result<()> {
     let enter = |netns| process::setns(netns, Namespaces::NET).context("enter the network");
     match network {
         Network::New => net::loopback_up(),
-        Network::Given(netns) => enter(netns),
+        Network::FromParent => match report::wait_for_network(parent.as_fd()) {
+            Some(netns) => enter(netns.as_fd()),
+            None => Err(Error::new(GONE)),
+        },
         Network::Arriving(socket) => match report::receive_network(socket) {
             Some(netns) => enter(netns.as_fd()),
             None => net::enter_new(),

@@ -1,7 +1,8 @@
 //! The messages between a process that is being set up and the one that waits for it.
 //!
 //! From the child: a terminal, an error, and in the end nothing, because the socket closes when
-//! the program is executed. To the child: one byte that lets it go on.
+//! the program is executed. To the child: its network namespace where it has none yet, and one byte
+//! that lets it go on.
 
 use crate::error::Error;
 use crate::sys::{Errno, io};
@@ -11,6 +12,7 @@ const TERMINAL: u8 = b'T';
 const ERROR: u8 = b'E';
 const OVERLAY: u8 = b'O';
 const START: u8 = b'S';
+const NETWORK: u8 = b'N';
 
 /// Longest message.
 const LIMIT: usize = 4096;
@@ -95,6 +97,18 @@ pub fn receive_network(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
         Ok(1..) => io::receive_now(socket, &mut [0]).ok()?.1,
         _ => None,
     }
+}
+
+/// Sends the child the network namespace that it is to enter.
+pub fn send_network(socket: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> crate::sys::Result<()> {
+    io::send(socket, &[NETWORK], Some(netns))
+}
+
+/// Waits for the network namespace that the parent sends; `None` when the parent is gone.
+pub fn wait_for_network(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let mut byte = [0_u8];
+    let (_, netns) = io::receive(socket, &mut byte).ok()?;
+    netns.filter(|_| byte == [NETWORK])
 }
 
 /// Lets the child go on.

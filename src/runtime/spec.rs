@@ -74,8 +74,8 @@ pub struct Program {
 pub enum Network<'a> {
     /// The kernel makes it together with the first process.
     New,
-    /// This is it; its loopback is up.
-    Given(BorrowedFd<'a>),
+    /// The parent sends it, by `Process::give_network`; its loopback is up.
+    FromParent,
     /// It comes over this socket, for which see `report::receive_network`; else it is made.
     Arriving(BorrowedFd<'a>),
 }

@@ -106,20 +106,22 @@ fn attempt(
                 wiring::create_process(engine, record, &run)?
             }
             false => {
-                let netns = match spec.mapped {
-                    // It comes with the users that it belongs to.
-                    Some(_) => None,
-                    None => {
-                        let made = arriving.and_then(|s| report::receive_network(s.as_fd()));
-                        Some(made.map_or_else(net::make, Ok)?)
-                    }
-                };
-                let network = netns.as_ref().map_or(Network::New, |n| Network::Given(n.as_fd()));
+                // That of a container with users of its own belongs to them, and comes with them.
+                let is_made = spec.mapped.is_some();
+                let network = if is_made { Network::New } else { Network::FromParent };
                 let stdio = stdio.take().unwrap_or(Stdio::Null);
                 let process = runtime::create(&spec, &group, stdio, network)?;
-                let there = netns.as_ref().unwrap_or(&process.child.pidfd);
-                let joined = wiring.join(record, &state.net, there);
-                joined.and_then(|()| process.start()).inspect_err(|_| end(&process))?;
+                let join = || {
+                    // Meanwhile the process mounts its root.
+                    let netns = if is_made { None } else { Some(network_of(&process, arriving)?) };
+                    wiring.join(
+                        record,
+                        &state.net,
+                        netns.as_ref().unwrap_or(&process.child.pidfd),
+                    )?;
+                    process.start()
+                };
+                join().inspect_err(|_| end(&process))?;
                 process
             }
         };
@@ -152,6 +154,14 @@ fn attempt(
             Err((group, error))
         }
     }
+}
+
+/// Waits for the network namespace that the client makes, or makes it, and gives it to the process.
+fn network_of(process: &Process, arriving: Option<OwnedFd>) -> Result<OwnedFd> {
+    let made = arriving.and_then(|socket| report::receive_network(socket.as_fd()));
+    let netns = made.map_or_else(net::make, Ok)?;
+    process.give_network(netns.as_fd())?;
+    Ok(netns)
 }
 
 /// Ends a first process that cannot be kept.
