@@ -6,7 +6,7 @@ use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{Errno, control, ids, process};
+use crate::sys::{Errno, control, ids, process, statfs};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -246,6 +246,9 @@ fn throttles(processors: &Dir) -> crate::sys::Result<Vec<CString>> {
 const READ_ONLY: [&CStr; 5] =
     [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
 
+/// Directories of sysfs that others mount on, in which nothing can be made: `sysfs_create_mount_point`.
+const ALWAYS_EMPTY: [&CStr; 2] = [c"/sys/fs/cgroup", c"/sys/fs/bpf"];
+
 /// Hides and protects what the container shares with the host in /proc and /sys.
 ///
 /// Anything but a path that this kernel does not have is an error: a mask that is missing is a hole.
@@ -257,10 +260,10 @@ pub fn mask() -> Result<()> {
             Err(errno) => return Err(errno).context(what(path)),
         }
     }
-    // One empty file system serves all directories: another one for each costs as much as a
-    // whole /dev. A bind of a file onto a directory, to find out, would cost even more: when it
-    // fails the kernel waits for a grace period of RCU.
-    let mut empty: Option<&CStr> = None;
+    // One empty directory serves all, at best one that is there: an empty file system costs as much
+    // as a whole /dev. A bind of a file onto a directory, to find out, would cost even more: when
+    // it fails the kernel waits for a grace period of RCU.
+    let mut empty = ALWAYS_EMPTY.into_iter().find(|path| statfs::is_sysfs_at(path));
     let throttles = match Dir::open(PROCESSORS) {
         Ok(processors) => throttles(&processors).context("list the processors")?,
         // There is no /sys where the network is somebody else's.

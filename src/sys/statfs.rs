@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::fs::c_path;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};
 
@@ -10,6 +10,12 @@ use syscalls::{Sysno, syscall};
 pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
     // PROC_SUPER_MAGIC.
     kind_of(file) == 0x9fa0
+}
+
+/// Whether a path leads into a sysfs.
+pub fn is_sysfs_at(path: &CStr) -> bool {
+    // SYSFS_MAGIC.
+    kind_at_path(path) == 0x6265_6572
 }
 
 /// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.
@@ -26,7 +32,10 @@ pub fn kind_of(file: BorrowedFd<'_>) -> u64 {
 
 /// The same at a path of the host; 0 where there is nothing.
 pub fn kind_at(path: &str) -> u64 {
-    let Ok(path) = c_path(OsStr::new(path)) else { return 0 };
+    c_path(OsStr::new(path)).map_or(0, |path| kind_at_path(&path))
+}
+
+fn kind_at_path(path: &CStr) -> u64 {
     // SAFETY: as above; the path lives for the whole call.
     kind(|statfs| unsafe { syscall!(Sysno::statfs, path.as_ptr(), statfs) })
 }
