@@ -99,6 +99,8 @@ struct Keeper {
     streams: Streams,
     clients: Vec<Client>,
     listener: Option<OwnedFd>,
+    /// What holds the container's mounts, for the command that started it to let go of.
+    mounts: Option<OwnedFd>,
     /// What it holds of networks.
     wiring: Wiring,
     /// Held for as long as this process lives: others see at once that it does.
@@ -130,7 +132,7 @@ impl Keeper {
         // Not sooner: the program need not wait for it.
         let detached = || process::detach().context("detach the keeper");
         match ready.and_then(|ready| detached().map(|()| ready)) {
-            Ok((Running { process, group, streams, log, listener }, wiring)) => {
+            Ok((Running { process, group, streams, log, listener, mounts }, wiring)) => {
                 container.unlock();
                 Ok(Self {
                     engine,
@@ -142,6 +144,7 @@ impl Keeper {
                     streams,
                     clients: Vec::new(),
                     listener,
+                    mounts,
                     wiring,
                     _alive: alive,
                     signals,
@@ -177,6 +180,11 @@ impl Keeper {
         loop {
             while !self.wait(buffer) {}
             let exit = process::wait(self.process.child.pidfd.as_fd());
+            let mounts = self.mounts.take();
+            let parent = self.clients.iter_mut().find(|client| client.is_parent);
+            if let (Some(mounts), Some(client)) = (mounts, parent) {
+                client.give_mounts(mounts);
+            }
             self.drain(buffer);
             let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
             let pause = self.record_end(code);

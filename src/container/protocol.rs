@@ -16,6 +16,9 @@ pub enum FromKeeper<'a> {
     Stderr(&'a [u8]),
     /// The container could not be started.
     Failed(Error),
+    /// The program has ended. With what holds the container's mounts: they go when the client lets go
+    /// of it, while the keeper removes the rest.
+    Mounts,
     /// The program has ended with this code, and nothing is left of the container's processes.
     Exited(u8),
 }
@@ -42,6 +45,7 @@ impl FromKeeper<'_> {
             Self::Stdout(bytes) => [b"o", *bytes].concat(),
             Self::Stderr(bytes) => [b"e", *bytes].concat(),
             Self::Failed(error) => [b"E", &report::encode_error(error)[..]].concat(),
+            Self::Mounts => vec![b'M'],
             Self::Exited(code) => vec![b'X', *code],
         }
     }
@@ -53,6 +57,7 @@ impl FromKeeper<'_> {
             [b'o', bytes @ ..] => FromKeeper::Stdout(bytes),
             [b'e', bytes @ ..] => FromKeeper::Stderr(bytes),
             [b'E', rest @ ..] => FromKeeper::Failed(report::decode_error(rest)),
+            [b'M'] => FromKeeper::Mounts,
             [b'X', code] => FromKeeper::Exited(*code),
             _ => return None,
         })
@@ -103,6 +108,7 @@ mod tests {
             FromKeeper::Stdout(b"a"),
             FromKeeper::Stderr(b""),
             FromKeeper::Failed(error),
+            FromKeeper::Mounts,
             FromKeeper::Exited(137),
         ] {
             assert_eq!(FromKeeper::decode(&message.encode()), Some(message));

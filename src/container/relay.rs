@@ -298,7 +298,8 @@ impl Loop {
         let written = match FromKeeper::decode(&buffer[..length]) {
             Some(FromKeeper::Stdout(bytes)) => io::write_all(stdout.as_fd(), bytes),
             Some(FromKeeper::Stderr(bytes)) => io::write_all(stderr.as_fd(), bytes),
-            Some(FromKeeper::Started) => Ok(()),
+            // What came with it is closed already.
+            Some(FromKeeper::Started | FromKeeper::Mounts) => Ok(()),
             Some(FromKeeper::Exited(code)) => return Ok(Some(Left::Exited(code))),
             Some(FromKeeper::Failed(error)) => return Ok(Some(Left::Failed(error))),
             None => return Err(keeper_gone()),

@@ -146,6 +146,16 @@ impl Client {
         self.flush();
     }
 
+    /// Gives what holds the mounts of a container that has ended to a client that is listening: to let
+    /// go of them takes as long as to remove the rest, and another processor may have nothing to do.
+    pub fn give_mounts(&mut self, mounts: OwnedFd) {
+        // With one that does not listen they would stay.
+        if io::is_received(self.socket.as_fd()) {
+            let _ =
+                io::send(self.socket.as_fd(), &FromKeeper::Mounts.encode(), Some(mounts.as_fd()));
+        }
+    }
+
     /// Sends what waits, as much as fits.
     pub fn flush(&mut self) {
         while let Some(packet) = self.waiting.front() {

@@ -266,6 +266,15 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], file: Option<BorrowedFd<'_>>) 
     Ok(())
 }
 
+/// Whether the other end of a Unix socket has received all that was sent. Source: unix(7), `SIOCOUTQ`.
+pub fn is_received(socket: BorrowedFd<'_>) -> bool {
+    let mut unread = 0_i32;
+    // SAFETY: the kernel writes one number.
+    let told =
+        unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    told.is_ok() && unread == 0
+}
+
 /// Sends one message, or `EAGAIN` where it would have to wait.
 pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;

@@ -4,7 +4,7 @@
 use super::fs::{Dir, openat};
 use super::{Errno, Result, control, mount, statfs};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Reads a file below /proc as text, at most 64 KiB: `7/stat`, `sys/kernel/random/boot_id`.
 ///
@@ -28,6 +28,13 @@ pub fn dir(path: &str) -> Result<Dir> {
         }
         other => other,
     }
+}
+
+/// The mount namespace of a process: it and its mounts stay for as long as this is open.
+///
+/// Errors: `ENOENT` for a process that has ended, and where there is no /proc.
+pub fn mount_namespace(pid: u32) -> Result<OwnedFd> {
+    openat(libc::AT_FDCWD, OsStr::new(&format!("/proc/{pid}/ns/mnt")), libc::O_RDONLY, 0)
 }
 
 /// Whether /proc is the proc file system.

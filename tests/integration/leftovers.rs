@@ -3,9 +3,11 @@
 use crate::escapes::rounds;
 use crate::harness::{PATIENCE, Rocker, Running, has_controller, kill, wait_until};
 use crate::harness_census::Census;
-use crate::harness_host::report;
+use crate::harness_host::{self as machine, report};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Fails with what is left when the machine does not become as it was.
@@ -107,6 +109,38 @@ fn what_the_program_started_ends_with_it() {
     rocker.ok(&["exec", "-d", "web", "sleep", "1000"]);
     rocker.ok(&["rm", "-f", "web"]);
     nothing_left(&rocker, &before);
+}
+
+#[test]
+fn mounts_go_with_a_container_whose_client_does_not_listen() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if machine::is_bare() {
+        return machine::skip("the host has nothing mounted, so nothing to be unmounted");
+    }
+    let source = rocker.files().join("source");
+    fs::create_dir(&source).unwrap();
+    let source = source.to_str().unwrap();
+    rocker.on_host(&["mount", "-t", "tmpfs", "source", source]);
+    rocker.on_host(&["touch", &format!("{source}/file")]);
+    let mut watch = Command::new(rocker.program("unmounted"));
+    watch.arg(format!("{source}/file")).stdout(Stdio::piped());
+    let mut watch = Running(watch.spawn().unwrap());
+    let mut heard = BufReader::new(watch.0.stdout.take().unwrap()).lines();
+    assert_eq!(heard.next().unwrap().unwrap(), "watching");
+    // More than a pipe takes and less than a pipe and a socket.
+    let script = "head -c 100000 /dev/zero; touch /v/done";
+    let volume = format!("{source}:/v");
+    let args = ["run", "--rm", "--net", "none", "-v", &volume, "--image", "busybox"];
+    let mut client = rocker.command(&[&args[..], &["sh", "-c", script]].concat());
+    let client = Running(client.stdout(Stdio::piped()).spawn().unwrap());
+    let ended = || rocker.try_on_host(&["rm", &format!("{source}/done")]).code == 0;
+    assert!(wait_until(PATIENCE, ended));
+    assert!(wait_until(PATIENCE, || rocker.ok(&["ps", "-aq"]).is_empty()));
+    rocker.on_host(&["umount", source]);
+    assert!(wait_until(PATIENCE, || watch.0.try_wait().unwrap().is_some()), "it is still mounted");
+    assert_eq!(heard.next().unwrap().unwrap(), "unmounted");
+    let output = client.finish();
+    assert_eq!((output.code, output.stdout.len()), (0, 100_000));
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Keeper {
                 self.streams = running.streams;
                 self.log = running.log;
                 self.listener = running.listener;
+                self.mounts = running.mounts;
                 self.container.unlock();
                 true
             }

@@ -13,7 +13,7 @@ use crate::namespace::net;
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
 use crate::runtime::{self, Network, Process, Stdio, report};
-use crate::sys::{io, process, time, tty};
+use crate::sys::{io, proc, process, time, tty};
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -74,6 +74,8 @@ pub struct Running {
     pub streams: Streams,
     pub log: Writer,
     pub listener: Option<OwnedFd>,
+    /// Its mounts stay for as long as this is open. `None` where nothing of it remains anyway.
+    pub mounts: Option<OwnedFd>,
 }
 
 enum Attempt {
@@ -140,6 +142,9 @@ fn attempt(
         // It has ended, and reported why.
         Err(error) => return Err((group, error)),
     };
+    // Before anything else: it may end any time. The next start of one that stays needs them gone.
+    let mounts =
+        record.auto_remove.then(|| proc::mount_namespace(process.child.pid).ok()).flatten();
     let ready = streams.and_then(|streams| {
         note_running(container, state, &group, &process)?;
         let dir = container.dir.duplicate().context("open the container")?;
@@ -147,7 +152,7 @@ fn attempt(
     });
     match ready {
         Ok((streams, log, listener)) => {
-            Ok(Attempt::Running(Running { process, group, streams, log, listener }))
+            Ok(Attempt::Running(Running { process, group, streams, log, listener, mounts }))
         }
         Err(error) => {
             end(&process);
