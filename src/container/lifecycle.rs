@@ -126,7 +126,7 @@ fn give(dir: &Dir, record: &Record, names: &[&str]) -> Result<()> {
 pub fn create(engine: &Engine, options: Options) -> Result<String> {
     sweep(engine)?;
     let mut options = options;
-    wiring::resolve(engine, &mut options.net)?;
+    wiring::resolve(engine, &mut options)?;
     let cidfile = Cidfile::make(&options)?;
     let (container, ..) = make(engine, &options, false)?;
     cidfile.write(&container.id)?;
@@ -173,7 +173,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     options.interactive = stdin;
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
     let cidfile = Cidfile::make(&options)?;
-    wiring::resolve(engine, &mut options.net)?;
+    wiring::resolve(engine, &mut options)?;
     if options.net.wants_default() && !wiring::prepare(engine, options.net.by_default())? {
         options.net.networks = vec!["none".to_owned()];
     }

@@ -251,6 +251,14 @@ pub fn allocated(port: &Port) -> Error {
     ))
 }
 
+impl NetRecord {
+    /// Whether names or those who know them were asked for.
+    fn has_names(&self) -> bool {
+        let asked = [&self.hosts, &self.dns, &self.dns_search, &self.dns_options];
+        asked.iter().any(|list| !list.is_empty())
+    }
+}
+
 fn check_host(text: &str) -> Result<()> {
     let (name, address) = text.split_once([':', '=']).unwrap_or((text, ""));
     let plain = |byte: u8| byte.is_ascii_graphic();
@@ -272,7 +280,9 @@ fn mode(options: &NetOptions, net: &mut NetRecord) -> Result<String> {
     match names[..] {
         [name] if alone(name) => {
             let refuse = |what: &str| Err(Error::new(format!("--net {name} has no {what}")));
+            let shares = name.starts_with("container:");
             match () {
+                () if shares && net.has_names() => refuse("names of its own"),
                 () if !net.ports.is_empty() && name != "host" => refuse("ports to publish"),
                 () if !options.ip.is_empty() => refuse("addresses to choose"),
                 () if options.mac.is_some() => refuse("interface to choose an address for"),

@@ -2,9 +2,9 @@
 
 use super::record::{Mount, MountKind, Record};
 use super::spec::ETC_FILES;
-use super::store::{Container, Engine};
+use super::store::{Container, Engine, no_such_container};
 use super::userns::{self, IdMap};
-use super::{layer, membership, security, volumes};
+use super::{layer, membership, security, volumes, wiring};
 use crate::error::{Error, Result};
 use crate::image::PLACES;
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
@@ -14,7 +14,7 @@ use crate::sys::mount::Attr;
 use crate::sys::process::Namespaces;
 use crate::sys::statfs;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What one mount call takes as options, its NUL included.
 const MOUNT_OPTIONS: usize = 4096;
@@ -53,11 +53,13 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) 
     for mount in &record.mounts {
         volumes.push(runtime_volume(mount, record.userns)?);
     }
+    let names = known_names(engine, record)?;
     for file in ETC_FILES {
         let target = format!("/etc/{file}");
         // A volume that the user put there comes first.
         if !record.mounts.iter().any(|mount| mount.target == target) {
-            let source = Source::Bind(text(&own.join(file))?);
+            let home = names.as_ref().filter(|_| file != "hostname").unwrap_or(&own);
+            let source = Source::Bind(text(&home.join(file))?);
             volumes.push(Volume { source, target, attr: Attr::default() });
         }
     }
@@ -87,6 +89,15 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) 
         shared: record.mounts.iter().any(|mount| mount.kind != MountKind::Tmpfs),
         program: program(record),
     })
+}
+
+/// The directory of the container whose network this one shares, if it does: who shares a network knows
+/// the same names, as they come and go.
+fn known_names(engine: &Engine, record: &Record) -> Result<Option<PathBuf>> {
+    let Some(id) = wiring::shared(record) else { return Ok(None) };
+    let other = engine.open_id(id)?.ok_or_else(|| no_such_container(id))?;
+    // That one may share another one's.
+    Ok(known_names(engine, &other.record()?)?.or_else(|| Some(engine.home(&other))))
 }
 
 /// The options of the overlay, relative to the directory of the layers.

@@ -1,9 +1,8 @@
 //! Connects a container to its networks when it starts, and lets go of what it had there.
 
-use super::membership::{
-    self, Endpoint, NetOptions, NetState, Port, allocated, mac_text, parse_mac,
-};
+use super::membership::{self, Endpoint, NetState, Port, allocated, mac_text, parse_mac};
 use super::names::{self, lease_text};
+use super::options::Options;
 use super::record::{Record, State};
 use super::state::is_alive;
 use super::store::{Container, Engine, boot_id, no_such_container, not_running};
@@ -83,11 +82,16 @@ pub fn shared(record: &Record) -> Option<&str> {
     record.network.strip_prefix("container:")
 }
 
-/// Puts the id into `container:NAME`, so that it stays the same container.
-pub fn resolve(engine: &Engine, net: &mut NetOptions) -> Result<()> {
-    for network in &mut net.networks {
+/// Puts the id into `container:NAME`, so that it stays the same container; its host name is that of
+/// the new one too, unless another is asked for.
+pub fn resolve(engine: &Engine, options: &mut Options) -> Result<()> {
+    for network in &mut options.net.networks {
         if let Some(name) = network.strip_prefix("container:") {
-            *network = format!("container:{}", engine.resolve(name)?.id);
+            let other = engine.resolve(name)?;
+            *network = format!("container:{}", other.id);
+            if options.hostname.is_none() {
+                options.hostname = Some(other.record()?.hostname);
+            }
         }
     }
     Ok(())

@@ -182,7 +182,27 @@ fn a_container_can_share_the_network_of_another_one() {
     rocker.sleeper("beside", &["--net", "container:web"]);
     let links = |name: &str| rocker.ok(&["exec", name, "ip", "-o", "-4", "addr"]);
     assert_eq!(links("beside"), links("web"));
-    rocker.ok(&["rm", "-f", "beside", "web"]);
+    // The same names too, those that come later included, also where it is shared once more.
+    let third = ["--net", "container:beside", "--hostname", "own"];
+    rocker.sleeper("third", &third);
+    rocker.ok(&["network", "create", "more"]);
+    rocker.sleeper("peer", &["--net", "more"]);
+    rocker.ok(&["network", "connect", "more", "web"]);
+    let see = |name: &str, file: &str| rocker.ok(&["exec", name, "cat", file]);
+    for name in ["beside", "third"] {
+        let hosts = see(name, "/etc/hosts");
+        assert!(hosts.contains("peer") && hosts == see("web", "/etc/hosts"), "{name}: {hosts}");
+        assert_eq!(see(name, "/etc/resolv.conf"), see("web", "/etc/resolv.conf"));
+    }
+    assert_eq!(see("beside", "/etc/hostname"), see("web", "/etc/hostname"));
+    assert_eq!(see("third", "/etc/hostname"), "own\n");
+    for option in ["--add-host=a:1.2.3.4", "--dns=1.2.3.4", "--dns-search=a", "--dns-option=b"] {
+        let args = ["run", "--net", "container:web", option, "busybox", "true"];
+        let refused = rocker.refused(&args, 125);
+        assert!(refused.contains("has no names of its own"), "{option}: {refused}");
+    }
+    rocker.ok(&["rm", "-f", "third", "beside", "peer", "web"]);
+    rocker.ok(&["network", "rm", "more"]);
     let refused = rocker.refused(&["run", "--net", "container:web", "busybox", "true"], 125);
     assert!(refused.contains("No such container: web"), "{refused}");
 }
