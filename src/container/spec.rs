@@ -152,7 +152,8 @@ fn environment(options: &Options, image: &[String], hostname: &str) -> Result<Ve
     for file in &options.env_files {
         let text = std::fs::read_to_string(file).map_err(fs::errno);
         let text = text.context(format_args!("read the environment file {file}"))?;
-        for line in text.lines().map(str::trim_start) {
+        // Editors of Windows put a mark in front.
+        for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_start) {
             if !line.is_empty() && !line.starts_with('#') {
                 add_variable(&mut env, line)?;
             }

@@ -89,7 +89,8 @@ fn the_image_may_be_the_first_word() {
 fn the_environment_is_what_was_asked_for() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let file = rocker.files().join("env");
-    fs::write(&file, "# a remark\nA=file\nB=two words\n\n").unwrap();
+    // With the mark and the ends of lines that editors of Windows leave.
+    fs::write(&file, "\u{feff}B=two words\r\n# a remark\r\nA=file\r\n\n").unwrap();
     let options = ["--env-file", file.to_str().unwrap(), "-e", "A=option", "--env=C="];
     let said = ok(&rocker, &options, &["sh", "-c", "echo $A; echo $B; echo =$C="]);
     assert_eq!(said, "option\ntwo words\n==\n");
