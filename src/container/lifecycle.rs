@@ -194,7 +194,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         size: if tty { relay::terminal_size() } else { Size::default() },
         remove_on_failure: true,
     };
-    let (child, socket) = keeper::launch(order)?;
+    let (child, socket) = keeper::launch(order).inspect_err(|_| abandon(engine, &id))?;
     debug(format_args!("container {id}: its keeper is process {}", child.pid));
     if announce {
         relay::wait_started(socket.as_fd())
@@ -216,6 +216,16 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         signals: !options.no_signal_proxy && !tty,
     };
     relay_to_end(relay, child, id)
+}
+
+/// Removes a container that has no keeper to do it. Where this fails the next sweep does it.
+fn abandon(engine: &Engine, id: &str) {
+    if let Ok(Some(container)) = engine.open_id(id)
+        && container.try_lock()
+        && let Ok(record) = container.record()
+    {
+        let _ = erase(engine, &container, &record.name);
+    }
 }
 
 fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {

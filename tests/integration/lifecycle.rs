@@ -1,6 +1,6 @@
 //! From create to rm: what each state allows, and what is said of it.
 
-use crate::harness::{PATIENCE, Rocker, finish, has_program, skip, wait_until};
+use crate::harness::{PATIENCE, Rocker, finish, has_program, names, one_line, skip, wait_until};
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
@@ -172,6 +172,29 @@ fn a_committed_image_starts_what_its_container_ran() {
     assert_eq!(run(&["--rm", "entry", "five"]), "five\n");
     rocker.ok(&["commit", "-c", r#"CMD ["six"]"#, "entry", "changed"]);
     assert_eq!(run(&["--rm", "changed"]), "six\n");
+}
+
+#[test]
+fn a_container_whose_keeper_cannot_be_made_is_removed_at_once() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    for options in [&["--rm"][..], &["--name", "web"], &["-d"]] {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=clone3:error=EAGAIN:when=1"]);
+        command.arg(rocker.binary()).args(["run", "--net", "none"]).args(options);
+        command.args(["busybox", "true"]);
+        rocker.prepare(&mut command);
+        let output = finish(command, b"", PATIENCE);
+        assert_eq!(output.code, 125, "{output:?}");
+        assert!(one_line(&output.stderr).contains("start the keeper"), "{output:?}");
+        for directory in ["tmp", "containers"] {
+            let left: Vec<_> = names(&rocker.root().join(directory)).collect();
+            assert!(left.is_empty(), "{options:?}: {directory}: {left:?}");
+        }
+        assert_eq!(names(&rocker.run_root()).filter(|name| !name.starts_with('.')).count(), 0);
+    }
 }
 
 #[test]
