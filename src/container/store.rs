@@ -100,7 +100,11 @@ impl Engine {
                 Err(Errno::ENOENT) => drop(self.tmp()?),
                 other => {
                     other.context(what)?;
-                    return Ok((id, self.images.directory().dir(&path).context(what)?));
+                    let made = self.images.directory().dir(&path).inspect_err(|_| {
+                        // The next sweep, where this fails too.
+                        let _ = self.images.directory().rmdir(&path);
+                    });
+                    return Ok((id, made.context(what)?));
                 }
             }
         }
