@@ -4,6 +4,7 @@ use super::layer;
 use super::store::Engine;
 use crate::cgroups::Host;
 use crate::cgroups::host::{Controller, UNMOUNTED, Version};
+use crate::namespace::capabilities::SYS_ADMIN;
 use crate::namespace::root;
 use crate::sys::fs::{self, Dir};
 use crate::sys::mount::{self, Propagation};
@@ -98,7 +99,6 @@ fn kernel() -> Fact {
 }
 
 fn privileges() -> Fact {
-    const SYS_ADMIN: u64 = 1 << 21;
     let capable = process::permitted_capabilities().is_ok_and(|have| have & SYS_ADMIN != 0);
     let (verdict, detail) = match (process::is_root(), capable) {
         (true, true) => (Verdict::Ok, "root"),
@@ -310,7 +310,7 @@ fn network(facts: &mut Vec<Fact>) {
 fn clock() -> Fact {
     // When this was written.
     const LEAST_YEAR: i32 = 2025;
-    let now = time::local(super::state::now() / 1_000_000_000).unwrap_or_default();
+    let now = time::local(time::now() / 1_000_000_000).unwrap_or_default();
     let shown = format!("{:04}-{:02}-{:02}", now.year, now.month, now.day);
     match now.year >= LEAST_YEAR {
         true => fact("clock", Verdict::Ok, &shown),

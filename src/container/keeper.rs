@@ -8,7 +8,7 @@ use self::start::{Running, bring_up, makes_network};
 use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
-use super::state::{SOCKET, clean_up, erase, now};
+use super::state::{SOCKET, clean_up, erase};
 use super::store::{Container, Engine};
 use super::streams::{Client, Streams};
 use super::wiring::{self, Wiring};
@@ -19,7 +19,7 @@ use crate::namespace::net;
 use crate::runtime::Process;
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
-use crate::sys::{cpu, io, process, time, tty};
+use crate::sys::{cpu, io, pages, process, time, tty};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -222,7 +222,7 @@ impl Keeper {
             // A container that lasts: what only its start needed goes back to the page cache.
             // Quiet for a while: it may stay so for days.
             Ok(0) if self.deadline.is_none() => {
-                let _ = io::poll_at_rest(&mut list);
+                let _ = pages::poll_at_rest(&mut list);
             }
             Ok(_) => {}
         }
@@ -289,7 +289,7 @@ impl Keeper {
         let Some((chunk, _)) = buffer.split_first_chunk_mut::<CHUNK>() else { return false };
         let Some(length @ 1..) = self.streams.read(index, chunk) else { return false };
         let bytes = &chunk[..length];
-        self.log.append(index as u32 + 1, bytes, now());
+        self.log.append(index as u32 + 1, bytes, time::now());
         let message = match index {
             0 => FromKeeper::Stdout(bytes),
             _ => FromKeeper::Stderr(bytes),
@@ -374,7 +374,7 @@ impl Keeper {
             pid: 0,
             keeper: if again.is_some() { stored.keeper } else { 0 },
             cgroups: if removed { Vec::new() } else { stored.cgroups.clone() },
-            finished: now(),
+            finished: time::now(),
             finished_uptime: time::since_boot(),
             exit_code: code,
             oom_killed,

@@ -1,7 +1,7 @@
 //! Where a container writes: over its image on the disk, over its image in memory, or into a copy
 //! of its image. Which of them is possible is found out at each start, unless one was asked for.
 
-use super::record::{Record, State};
+use super::record::{COPY, OVERLAY, Record, State, TMPFS};
 use super::store::{Container, Engine};
 use super::userns;
 use crate::error::{Context, Error, Result};
@@ -14,13 +14,6 @@ use crate::sys::{Errno, proc, statfs};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-
-/// An overlay with its upper layer in the container's directory.
-pub const OVERLAY: &str = "overlay";
-/// An overlay with its upper layer in a tmpfs, which goes when the container ends.
-pub const TMPFS: &str = "tmpfs";
-/// A copy of the image in the container's directory.
-pub const COPY: &str = "copy";
 
 /// The copy of the image, in the container's directory.
 const ROOTFS: &str = "rootfs";

@@ -6,7 +6,7 @@ use super::options::{AttachOptions, Options, Ran};
 use super::record::{Record, State, Status};
 use super::relay::{self, Left, Relay};
 use super::spec::{self, ETC_FILES};
-use super::state::{clean_up, erase, is_running, settle, sweep};
+use super::state::{clean_up, erase, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
 use super::{userns, volumes, wiring};
 use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
@@ -319,7 +319,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Err(error) if !force => return Err(error),
         Err(_) => State::empty(),
     };
-    let runs = state.status == Status::Restarting || is_running(&state, &boot_id()?);
+    let runs = state.status == Status::Restarting || state.has_first_process(&boot_id()?);
     if runs && !force {
         container.unlock();
         return Err(Error::new(format!(

@@ -2,7 +2,6 @@
 
 use super::log::{ENTRY_SIZE, Entry, INDEX, LOG, OLD_INDEX, OLD_LOG};
 use super::options::LogsOptions;
-use super::state;
 use super::store::{Container, Engine, boot_id};
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::Errno;
@@ -141,7 +140,7 @@ fn follow(container: &Container, last: Option<Part>, lines: &mut Lines<'_>) -> R
 
 fn is_running(container: &Container) -> bool {
     let boot = boot_id().unwrap_or_default();
-    container.stored_state().is_ok_and(|state| state::is_alive(&state, &boot))
+    container.stored_state().is_ok_and(|state| state.has_processes(&boot))
 }
 
 /// The file that follows one that has been renamed meanwhile and read to its end.

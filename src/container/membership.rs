@@ -1,11 +1,10 @@
 //! What a container shall have of networks, as it was asked for: networks, addresses, ports,
 //! names. Decisions only; `wiring` makes it true.
 
-use super::record::Record;
+use super::record::{Membership, NetRecord, Port, Record};
 use crate::error::{Error, Result};
 use crate::network::Address;
 use crate::network::store::DEFAULT;
-use miniserde::{Deserialize, Serialize};
 
 /// What the command line asks for, word by word.
 #[derive(Debug, Clone, Default)]
@@ -47,66 +46,6 @@ impl NetRecord {
     pub fn wants_default(&self) -> bool {
         self.memberships.iter().any(|one| one.network == DEFAULT)
     }
-}
-
-/// The part of a record that is about networks.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct NetRecord {
-    /// Whether loopback only will do where the kernel cannot.
-    pub by_default: bool,
-    pub memberships: Vec<Membership>,
-    pub ports: Vec<Port>,
-    /// `nft`, `proxy`, or empty for whatever works.
-    pub publish_mode: String,
-    pub dns: Vec<String>,
-    pub dns_search: Vec<String>,
-    pub dns_options: Vec<String>,
-    /// `NAME:ADDRESS` each.
-    pub hosts: Vec<String>,
-}
-
-/// A network that a container is a member of.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Membership {
-    pub network: String,
-    /// Those that were asked for, at most one of each family.
-    pub addresses: Vec<String>,
-    /// Empty for one that follows from the id.
-    pub mac: String,
-    /// Further names by which other members find it.
-    pub aliases: Vec<String>,
-}
-
-/// A published port.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Port {
-    /// The address of the host; empty for all.
-    pub at: String,
-    /// 0 for any that is free.
-    pub host: u16,
-    pub inner: u16,
-    pub udp: bool,
-}
-
-/// The part of a state that is about networks: what a running container has.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct NetState {
-    pub endpoints: Vec<Endpoint>,
-    pub ports: Vec<Port>,
-    /// How they are published: `nft` or `proxy`.
-    pub publish_mode: String,
-}
-
-/// One connection of a running container to a network.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Endpoint {
-    pub network: String,
-    /// Its name in the container.
-    pub interface: String,
-    pub mac: String,
-    /// `ADDRESS/PREFIX`, one of each family of the network.
-    pub addresses: Vec<String>,
-    pub gateways: Vec<String>,
 }
 
 impl Port {

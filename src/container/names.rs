@@ -1,8 +1,7 @@
 //! What a container finds under a name: /etc/hosts, which is kept up to date while members of its
 //! networks come and go, and /etc/resolv.conf.
 
-use super::membership::NetRecord;
-use super::record::Record;
+use super::record::{NetRecord, Record};
 use super::store::{Engine, is_id};
 use crate::error::{Context, Result};
 use crate::network::{Address, Store, ipam};

@@ -1,8 +1,8 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::membership::{Endpoint, Membership, joined, mac_text, plain_addresses};
+use super::membership::{joined, mac_text, plain_addresses};
 use super::names;
-use super::record::{Record, State, Status};
+use super::record::{Endpoint, Membership, Record, State, Status};
 use super::state::settle;
 use super::store::{Container, Engine, is_id, no_such_container, not_running};
 use super::wiring::{self, endpoint_addresses, lease, lives};
@@ -12,6 +12,7 @@ use crate::network::links::{End, Links};
 use crate::network::store::{DEFAULT, Network, Wanted};
 use crate::network::up;
 use crate::runtime::state as processes;
+use crate::sys::time;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What `network connect` was asked for.
@@ -23,7 +24,7 @@ pub struct ConnectOptions {
 
 /// Makes a network and brings it up.
 pub fn create_network(engine: &Engine, wanted: Wanted) -> Result<Network> {
-    let created = super::state::now() / 1_000_000_000;
+    let created = time::now() / 1_000_000_000;
     up::create(&wiring::store(engine)?, &Wanted { created, ..wanted })
 }
 

@@ -1,9 +1,8 @@
 //! What is stored of a container: the durable record and the state of its processes.
 
-use super::membership::{NetRecord, NetState};
-use super::security::Security;
-use super::userns::IdMap;
 use crate::cgroups::Limits;
+use crate::namespace::userns::IdMap;
+use crate::runtime::state::is_running;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -69,6 +68,13 @@ impl Record {
     }
 }
 
+/// An overlay with its upper layer in the container's directory.
+pub const OVERLAY: &str = "overlay";
+/// An overlay with its upper layer in a tmpfs, which goes when the container ends.
+pub const TMPFS: &str = "tmpfs";
+/// A copy of the image in the container's directory.
+pub const COPY: &str = "copy";
+
 /// Something that is mounted into the container besides its root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -91,6 +97,104 @@ pub enum MountKind {
     Bind,
     #[serde(rename = "tmpfs")]
     Tmpfs,
+}
+
+/// The part of a record that is about networks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NetRecord {
+    /// Whether loopback only will do where the kernel cannot.
+    pub by_default: bool,
+    pub memberships: Vec<Membership>,
+    pub ports: Vec<Port>,
+    /// `nft`, `proxy`, or empty for whatever works.
+    pub publish_mode: String,
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    /// `NAME:ADDRESS` each.
+    pub hosts: Vec<String>,
+}
+
+/// A network that a container is a member of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Membership {
+    pub network: String,
+    /// Those that were asked for, at most one of each family.
+    pub addresses: Vec<String>,
+    /// Empty for one that follows from the id.
+    pub mac: String,
+    /// Further names by which other members find it.
+    pub aliases: Vec<String>,
+}
+
+/// A published port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The address of the host; empty for all.
+    pub at: String,
+    /// 0 for any that is free.
+    pub host: u16,
+    pub inner: u16,
+    pub udp: bool,
+}
+
+/// The part of a state that is about networks: what a running container has.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NetState {
+    pub endpoints: Vec<Endpoint>,
+    pub ports: Vec<Port>,
+    /// How they are published: `nft` or `proxy`.
+    pub publish_mode: String,
+}
+
+/// One connection of a running container to a network.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub network: String,
+    /// Its name in the container.
+    pub interface: String,
+    pub mac: String,
+    /// `ADDRESS/PREFIX`, one of each family of the network.
+    pub addresses: Vec<String>,
+    pub gateways: Vec<String>,
+}
+
+/// What a container that is not like every other stores of its rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// A bit set.
+    pub capabilities: u64,
+    pub privileged: bool,
+    pub no_new_privileges: Option<bool>,
+    pub unmasked: bool,
+    /// Empty for the default, `unconfined`, or `profile`.
+    pub seccomp: String,
+    /// The instructions of the profile.
+    pub filter: Vec<u64>,
+    pub ulimits: Vec<Ulimit>,
+    pub devices: Vec<DeviceRule>,
+    pub sysctls: Vec<String>,
+    pub shm_size: Option<u64>,
+    pub oom_score_adj: Option<i64>,
+}
+
+/// A resource of setrlimit(2); `u64::MAX` is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// A device of the host that a container gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// A device, or a directory of devices.
+    pub source: String,
+    /// An absolute path below /dev.
+    pub target: String,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
 }
 
 /// The words that `ps` shows.
@@ -191,6 +295,17 @@ pub struct State {
 }
 
 impl State {
+    /// Whether a process of the container, or its keeper, is still there.
+    pub fn has_processes(&self, boot: &str) -> bool {
+        self.has_first_process(boot)
+            || self.boot_id == boot && is_running(self.keeper, self.keeper_start)
+    }
+
+    /// Whether the container's first process is still there.
+    pub fn has_first_process(&self, boot: &str) -> bool {
+        self.boot_id == boot && is_running(self.pid, self.pid_start)
+    }
+
     /// The state of nothing.
     pub fn empty() -> Self {
         Self {

@@ -1,10 +1,10 @@
 //! From the record of a container to what the runtime is told to run.
 
-use super::record::{Mount, MountKind, Record};
+use super::record::{COPY, Mount, MountKind, Record, TMPFS};
 use super::spec::ETC_FILES;
 use super::store::{Container, Engine, no_such_container};
 use super::userns::{self, IdMap};
-use super::{layer, membership, security, volumes, wiring};
+use super::{membership, security, volumes, wiring};
 use crate::error::{Error, Result};
 use crate::image::PLACES;
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
@@ -36,8 +36,8 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) 
     // kernel's mark of such a layer would be work for nothing.
     let volatile = container.ephemeral && !statfs::is_in_memory(container.dir.as_fd());
     let kind = match layer {
-        layer::COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
-        layer::TMPFS => {
+        COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
+        TMPFS => {
             let scratch = format!("{home}/work");
             RootKind::Overlay { options: c_string(&overlay(record, &scratch, volatile)?)? }
         }

@@ -1,17 +1,17 @@
 //! What a container may do: from the options to what is stored, and from there to its rights.
 
-use super::record::Record;
+use super::record::{DeviceRule, Record, Security, Ulimit};
 use super::userns::IdMap;
 use crate::cgroups::devices::{Rule, restrict};
 use crate::cgroups::{self, Group};
 use crate::error::{Context, Error, Result};
 pub use crate::namespace::capabilities;
-use crate::namespace::credentials::{DEFAULT_CAPABILITIES, Filter, Limit, Rights, SYS_PTRACE};
+use crate::namespace::capabilities::{DEFAULT_CAPABILITIES, SYS_PTRACE};
+use crate::namespace::credentials::{Filter, Limit, Rights};
 use crate::namespace::dev::Device;
 use crate::namespace::seccomp::profile;
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::Attr;
-use miniserde::{Deserialize, Serialize};
 
 /// What was asked for; unsaid is the default.
 #[derive(Debug, Clone, Default)]
@@ -33,44 +33,6 @@ pub struct Asked {
     pub oom_score_adj: Option<i64>,
 }
 
-/// What a container that is not like every other stores of its rights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Security {
-    /// A bit set.
-    pub capabilities: u64,
-    pub privileged: bool,
-    pub no_new_privileges: Option<bool>,
-    pub unmasked: bool,
-    /// Empty for the default, `unconfined`, or `profile`.
-    pub seccomp: String,
-    /// The instructions of the profile.
-    pub filter: Vec<u64>,
-    pub ulimits: Vec<Ulimit>,
-    pub devices: Vec<DeviceRule>,
-    pub sysctls: Vec<String>,
-    pub shm_size: Option<u64>,
-    pub oom_score_adj: Option<i64>,
-}
-
-/// A resource of setrlimit(2); `u64::MAX` is no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ulimit {
-    pub resource: u32,
-    pub soft: u64,
-    pub hard: u64,
-}
-
-/// A device of the host that a container gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// A device, or a directory of devices.
-    pub source: String,
-    /// An absolute path below /dev.
-    pub target: String,
-    /// Of `r`, `w` and `m`.
-    pub access: String,
-}
-
 impl Security {
     /// What every container may do.
     pub fn usual() -> Self {
@@ -88,9 +50,7 @@ impl Security {
             oom_score_adj: None,
         }
     }
-}
 
-impl Security {
     /// Names of the capabilities besides the usual ones, and of those of the usual ones that it
     /// does not have.
     pub fn changed_capabilities(&self) -> (Vec<String>, Vec<String>) {
@@ -271,7 +231,7 @@ pub fn devices(security: &Security, userns: Option<IdMap>) -> Result<Vec<Device>
     for rule in &security.devices {
         let mut named = devices_of(rule)?;
         if let Some(map) = userns {
-            named.iter_mut().for_each(|device| map.move_device(device));
+            named.iter_mut().for_each(|device| device.give_to(map));
         }
         all.append(&mut named);
     }

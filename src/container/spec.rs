@@ -61,7 +61,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         image_id: image.id.clone(),
         layers: image.layers.iter().map(|layer| layer.digest.clone()).collect(),
         layer_sizes: image.layers.iter().map(|layer| layer.size).collect(),
-        created: super::state::now() / 1_000_000_000,
+        created: time::now() / 1_000_000_000,
         args,
         entrypoint: Some(entrypoint),
         env: environment(options, &config.env, &hostname)?,

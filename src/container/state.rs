@@ -6,35 +6,15 @@ use super::wiring;
 use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
-use crate::runtime::state as process;
-use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::{Errno, time};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The code of a container whose end nobody saw, as with docker.
 const UNSEEN: u8 = 255;
 pub const SOCKET: &str = "attach.sock";
-
-/// Nanoseconds since the epoch.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Whether a process of the container, or its keeper, is still there.
-pub fn is_alive(state: &State, boot: &str) -> bool {
-    state.boot_id == boot
-        && (process::is_running(state.pid, state.pid_start)
-            || process::is_running(state.keeper, state.keeper_start))
-}
-
-/// Whether the container's first process is still there.
-pub fn is_running(state: &State, boot: &str) -> bool {
-    state.boot_id == boot && process::is_running(state.pid, state.pid_start)
-}
 
 /// The directory whose lock a keeper holds.
 const ALIVE: &str = "upper";
@@ -89,7 +69,7 @@ fn in_this_boot(state: State, boot: &str) -> State {
 /// The stored state, made true: what stopped unseen is shown as exited.
 fn derive(state: State, boot: &str) -> (State, bool) {
     let mut state = in_this_boot(state, boot);
-    if !state.status.is_alive() || is_alive(&state, boot) {
+    if !state.status.is_alive() || state.has_processes(boot) {
         return (state, false);
     }
     if state.status != Status::Restarting {
@@ -142,7 +122,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
         erase(engine, container, &record.name)?;
         return Ok(None);
     }
-    state.finished = now();
+    state.finished = time::now();
     state.cgroups.clear();
     state.net = Default::default();
     state.port_mapping.clear();
@@ -297,7 +277,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
         }
         let boot = boot_id()?;
         let state = container.stored_state();
-        if state.as_ref().is_ok_and(|state| is_alive(state, &boot)) {
+        if state.as_ref().is_ok_and(|state| state.has_processes(&boot)) {
             continue;
         }
         // Nothing of it runs under a keeper; named by its id, its groups can be found.

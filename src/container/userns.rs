@@ -1,7 +1,6 @@
 //! Which ids of the host a container has for its own, where it has users of its own.
 
-use super::layer::COPY;
-use super::record::Record;
+use super::record::{COPY, Record};
 use super::store::Engine;
 use crate::error::{Context, Error, Result};
 use crate::image::{PLACES, Shift, copy_name};

@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::{self, Stage};
 use crate::namespace::mounts::{Fill, tmpfs_options};
 use crate::sys::fs::{self, Dir, Lock};
-use crate::sys::{Errno, statfs};
+use crate::sys::{Errno, statfs, time};
 use miniserde::{Deserialize, Serialize, json};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -78,7 +78,7 @@ pub fn create(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) ->
             Err(errno) => return Err(errno).context(what()),
         }
     }
-    let created = super::state::now() / 1_000_000_000;
+    let created = time::now() / 1_000_000_000;
     let volume = Volume { name: name.to_owned(), created, labels: labels.clone() };
     let own = dir.dir(name).context(what())?;
     own.replace(DEFINITION, json::to_string(&volume).as_bytes(), true).context(what())?;

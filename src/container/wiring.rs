@@ -1,10 +1,9 @@
 //! Connects a container to its networks when it starts, and lets go of what it had there.
 
-use super::membership::{self, Endpoint, NetState, Port, allocated, mac_text, parse_mac};
+use super::membership::{allocated, mac_text, parse_mac};
 use super::names::{self, lease_text};
 use super::options::Options;
-use super::record::{Record, State};
-use super::state::is_alive;
+use super::record::{Endpoint, Membership, NetState, Port, Record, State};
 use super::store::{Container, Engine, boot_id, no_such_container, not_running};
 use crate::error::{Context, Error, Result, warn};
 use crate::network::ipam::{self, Owner};
@@ -18,7 +17,7 @@ use crate::runtime::Process;
 use crate::runtime::state as processes;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, limits};
+use crate::sys::{Errno, limits, time};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How often a free port is looked for that is free in both families.
@@ -51,7 +50,7 @@ pub fn lives(engine: &Engine, id: &str) -> bool {
     }
     container.unlock();
     let state = container.stored_state();
-    state.is_ok_and(|state| boot_id().is_ok_and(|boot| is_alive(&state, &boot)))
+    state.is_ok_and(|state| boot_id().is_ok_and(|boot| state.has_processes(&boot)))
 }
 
 /// Makes the default network where it is missing, before a container is started that wants it.
@@ -65,7 +64,7 @@ pub fn prepare(engine: &Engine, by_default: bool) -> Result<bool> {
         return Ok(true);
     }
     let ready = store(engine).and_then(|store| {
-        let network = up::default_network(&store, super::state::now() / 1_000_000_000)?;
+        let network = up::default_network(&store, time::now() / 1_000_000_000)?;
         up::ensure(&store, &network)
     });
     match ready {
@@ -180,7 +179,7 @@ pub fn lease(
     network: &Network,
     record: &Record,
     endpoint: &mut Endpoint,
-    wanted: &membership::Membership,
+    wanted: &Membership,
 ) -> Result<()> {
     let leases = store.leases(&network.name)?;
     let pools = network.pools()?;

@@ -3,7 +3,7 @@
 //!
 //! Runs in the confined child like gzip. Memory is four bytes for each byte of a block.
 
-use super::inflate::{CUT_SHORT, Compressed, DAMAGED, DONE, GARBAGE, Sink};
+use super::compressed::{CUT_SHORT, Compressed, DAMAGED, DONE, GARBAGE, Sink};
 
 const BLOCK: u64 = 0x3141_5926_5359;
 const END: u64 = 0x1772_4538_5090;

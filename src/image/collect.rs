@@ -1,9 +1,9 @@
 //! Names and layers come and go: tagging, removing, and collecting what nobody uses.
 
+use super::copies::is_needed;
 use super::record::{Contents, Image};
 use super::reference::Reference;
 use super::remove::remove_tree;
-use super::shift::is_needed;
 use super::stage::Stage;
 use super::store::{Named, Store, id_prefix, no_such_image};
 use crate::error::{Context, Error, Result};

@@ -1,123 +1,21 @@
 //! What is compressed becomes the bytes of an archive: the work of a forked, confined process.
 
 use super::bzip2;
-use crate::sys::ring::{Filler, SLOT};
-use crate::sys::{Errno, io};
+use super::compressed::{CUT_SHORT, Compressed, DAMAGED, DONE, GARBAGE, Sink};
+use crate::sys::ring::Filler;
 use std::fs::File;
-use std::os::fd::AsFd;
 use zlib_rs::{Inflate, InflateFlush, Status};
-
-/// What the child says by its exit code. Everything from `ERRNO` on is an errno above it.
-pub const DONE: u8 = 0;
-pub const DAMAGED: u8 = 10;
-pub const CUT_SHORT: u8 = 11;
-/// The data was good, and something else came behind it, which was left out.
-pub const GARBAGE: u8 = 12;
-pub const ERRNO: u8 = 100;
 
 /// How gzip begins.
 pub const GZIP: &[u8] = b"\x1f\x8b";
 /// Bytes that tell the formats apart.
 const FIRST: usize = 10;
-/// How many bytes can be given back.
-const UNREAD: usize = 8;
-const INPUT: usize = 128 << 10;
 /// What makes the inflater expect a gzip header and check its trailer, with the largest window.
 const GZIP_WINDOW_BITS: u8 = 16 + 15;
 
-/// The bytes as they come: first those that were read to recognise them.
-pub struct Compressed<'a> {
-    file: &'a File,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    ended: bool,
-}
-
-/// The exit code for an error of reading or writing.
-pub fn code(errno: Errno) -> u8 {
-    u8::try_from(errno.into_raw()).map_or(u8::MAX, |errno| ERRNO.saturating_add(errno))
-}
-
-impl Compressed<'_> {
-    /// What was read and not yet taken.
-    pub fn rest(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    /// Makes sure that `count` bytes, a few, are there, unless the end comes first.
-    pub fn need(&mut self, count: usize) -> Result<bool, u8> {
-        while self.end - self.start < count && !self.ended {
-            let kept = self.start - self.start.min(UNREAD);
-            self.buffer.copy_within(kept..self.end, 0);
-            self.start -= kept;
-            self.end -= kept;
-            let read = io::read(self.file.as_fd(), &mut self.buffer[self.end..]).map_err(code)?;
-            self.end += read;
-            self.ended = read == 0;
-        }
-        Ok(self.end - self.start >= count)
-    }
-
-    /// Gives back at most `UNREAD` bytes that were taken.
-    pub fn unread(&mut self, count: usize) {
-        self.start = self.start.saturating_sub(count.min(UNREAD));
-    }
-
-    /// Takes the next byte; none at the end.
-    pub fn next(&mut self) -> Result<Option<u8>, u8> {
-        if self.start == self.end && !self.need(1)? {
-            return Ok(None);
-        }
-        let byte = self.buffer.get(self.start).copied();
-        self.start += 1;
-        Ok(byte)
-    }
-}
-
-/// Where the bytes go: to the processes that unpack and hash them.
-pub struct Sink<'a> {
-    ring: Filler<&'a File>,
-    filled: usize,
-}
-
-impl Sink<'_> {
-    /// Room for what comes next.
-    fn space(&mut self) -> Result<&mut [u8], u8> {
-        Ok(&mut self.ring.space().map_err(code)?[self.filled..])
-    }
-
-    /// Takes bytes that were put into `space`.
-    fn took(&mut self, bytes: usize) -> Result<(), u8> {
-        self.filled += bytes;
-        match self.filled == SLOT {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), u8> {
-        while !bytes.is_empty() {
-            let space = self.space()?;
-            let (now, later) = bytes.split_at(bytes.len().min(space.len()));
-            space[..now.len()].copy_from_slice(now);
-            self.took(now.len())?;
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), u8> {
-        match std::mem::take(&mut self.filled) {
-            0 => Ok(()),
-            filled => self.ring.pass(filled).map_err(code),
-        }
-    }
-}
-
 /// Inflates `prefix` and then what `file` gives into `ring`. Gives the exit code.
 pub fn pass_on(prefix: &[u8], file: &File, ring: Filler<&File>) -> u8 {
-    let mut sink = Sink { ring, filled: 0 };
+    let mut sink = Sink::new(ring);
     match inflate(prefix, file, &mut sink) {
         Ok(done) => sink.flush().map_or_else(|failed| failed, |()| done),
         Err(failed) => failed,
@@ -125,9 +23,7 @@ pub fn pass_on(prefix: &[u8], file: &File, ring: Filler<&File>) -> u8 {
 }
 
 fn inflate(prefix: &[u8], file: &File, sink: &mut Sink<'_>) -> Result<u8, u8> {
-    let mut buffer = prefix.to_vec();
-    buffer.resize(prefix.len() + INPUT, 0);
-    let mut input = Compressed { file, buffer, start: 0, end: prefix.len(), ended: false };
+    let mut input = Compressed::new(prefix, file);
     input.need(FIRST)?;
     match bzip2::is_bzip2(input.rest()) {
         true => bzip2::streams(&mut input, sink),
@@ -141,7 +37,7 @@ fn members(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<u8, u8> {
     loop {
         member(input, sink)?;
         while input.need(1)? && input.rest().first() == Some(&0) {
-            input.start += 1;
+            input.took(1);
         }
         if !input.need(2)? {
             return Ok(if input.rest().is_empty() { DONE } else { GARBAGE });
@@ -162,7 +58,7 @@ fn member(input: &mut Compressed<'_>, sink: &mut Sink<'_>) -> Result<(), u8> {
         let status = inflater
             .decompress(input.rest(), sink.space()?, InflateFlush::NoFlush)
             .map_err(|_| DAMAGED)?;
-        input.start += (inflater.total_in() - before_in) as usize;
+        input.took((inflater.total_in() - before_in) as usize);
         sink.took((inflater.total_out() - before_out) as usize)?;
         if status == Status::StreamEnd {
             return Ok(());

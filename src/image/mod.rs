@@ -3,6 +3,8 @@
 mod bzip2;
 mod collect;
 mod commit;
+mod compressed;
+mod copies;
 mod copy;
 mod deferred;
 mod digest;
@@ -22,10 +24,11 @@ mod writeback;
 
 pub use collect::Removed;
 pub use commit::Commit;
+pub use copies::copy_name;
 pub use copy::copy_tree;
 pub use record::{Image, ImageConfig, LayerInfo};
 pub use reference::Reference;
 pub use remove::remove_tree;
-pub use shift::{Shift, copy_name};
+pub use shift::Shift;
 pub use stage::Stage;
 pub use store::{PLACES, Store};

@@ -5,6 +5,7 @@
 //! child from a compressed one; another child hashes what is there.
 
 use super::bzip2::is_bzip2;
+use super::compressed;
 use super::digest::{Digest, hex};
 use super::inflate::{self, pass_on};
 use super::progress::Meter;
@@ -140,11 +141,11 @@ fn hash(mut ring: Reader<&File>, mut answer: &File) -> u8 {
         match ring.advance() {
             Ok(true) => digest.add(ring.bytes()),
             Ok(false) => break,
-            Err(errno) => return inflate::code(errno),
+            Err(errno) => return compressed::code(errno),
         }
     }
     let written = answer.write_all(&digest.bytes()).map_err(fs::errno);
-    written.map_or_else(inflate::code, |()| inflate::DONE)
+    written.map_or_else(compressed::code, |()| compressed::DONE)
 }
 
 /// `prefix` is what was read of the archive and is not there to be read again.
@@ -269,7 +270,7 @@ impl Source {
 }
 
 fn errno_of(code: u8) -> Errno {
-    Errno::new(i32::from(code - inflate::ERRNO))
+    Errno::new(i32::from(code - compressed::ERRNO))
 }
 
 const INFLATER: &str = "the process that inflates the archive";
@@ -278,14 +279,14 @@ const HASH: &str = "the process that hashes the archive";
 /// What a child says of the archive; `what` it is.
 fn verdict(child: Child, what: &str) -> Result<()> {
     match child.wait().context(format_args!("wait for {what}"))? {
-        Ended::Exited(inflate::DONE) => Ok(()),
-        Ended::Exited(inflate::GARBAGE) => {
+        Ended::Exited(compressed::DONE) => Ok(()),
+        Ended::Exited(compressed::GARBAGE) => {
             warn("what stands behind the end of the compressed data is left out");
             Ok(())
         }
-        Ended::Exited(inflate::DAMAGED) => Err(Error::new("the compressed data is damaged")),
-        Ended::Exited(inflate::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
-        Ended::Exited(code) if code > inflate::ERRNO => Err(errno_of(code)).context("read"),
+        Ended::Exited(compressed::DAMAGED) => Err(Error::new("the compressed data is damaged")),
+        Ended::Exited(compressed::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
+        Ended::Exited(code) if code > compressed::ERRNO => Err(errno_of(code)).context("read"),
         ended => Err(Error::new(format!("{what} failed: {ended:?}"))),
     }
 }

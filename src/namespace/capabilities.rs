@@ -1,4 +1,4 @@
-//! Names of capabilities.
+//! Names of capabilities, and those that a container has.
 
 use crate::error::{Error, Result};
 
@@ -8,6 +8,37 @@ const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGI
     SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME \
     SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG \
     WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
+
+/// chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
+/// sys_chroot, setfcap: podman's eleven. Numbers: include/uapi/linux/capability.h.
+const DEFAULT: [u32; 11] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 31];
+
+/// The capabilities that a container may have when nothing else is asked, as a bit set.
+pub const DEFAULT_CAPABILITIES: u64 = {
+    let (mut bits, mut index) = (0, 0);
+    while index < DEFAULT.len() {
+        bits |= 1 << DEFAULT[index];
+        index += 1;
+    }
+    bits
+};
+
+pub const DAC_READ_SEARCH: u64 = 1 << 2;
+pub const SYS_MODULE: u64 = 1 << 16;
+pub const SYS_RAWIO: u64 = 1 << 17;
+pub const SYS_CHROOT: u64 = 1 << 18;
+/// What has it may trace every process that it sees and that has no users of its own.
+pub const SYS_PTRACE: u64 = 1 << 19;
+pub const SYS_PACCT: u64 = 1 << 20;
+/// Without `no_new_privs` only this one lets a filter be loaded.
+pub const SYS_ADMIN: u64 = 1 << 21;
+pub const SYS_BOOT: u64 = 1 << 22;
+pub const SYS_NICE: u64 = 1 << 23;
+pub const SYS_TIME: u64 = 1 << 25;
+pub const SYS_TTY_CONFIG: u64 = 1 << 26;
+pub const SYSLOG: u64 = 1 << 34;
+pub const PERFMON: u64 = 1 << 38;
+pub const BPF: u64 = 1 << 39;
 
 /// Every capability that has a name.
 pub const ALL: u64 = (1 << 41) - 1;

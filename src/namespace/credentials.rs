@@ -1,6 +1,7 @@
 //! The rights of a program in a container: capabilities, user and groups, limits, system calls.
 
 use super::accounts::Account;
+use super::capabilities::SYS_ADMIN;
 use super::seccomp;
 use crate::error::{Context, Result};
 use crate::sys::seccomp::Step;
@@ -8,25 +9,6 @@ use crate::sys::{Errno, limits, process};
 
 /// Highest capability that any supported kernel may know; what it does not know is no error.
 const LAST_CAPABILITY: u32 = 63;
-
-/// chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
-/// sys_chroot, setfcap: podman's eleven. Numbers: include/uapi/linux/capability.h.
-const DEFAULT: [u32; 11] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 31];
-
-/// The capabilities that a container may have when nothing else is asked, as a bit set.
-pub const DEFAULT_CAPABILITIES: u64 = {
-    let (mut bits, mut index) = (0, 0);
-    while index < DEFAULT.len() {
-        bits |= 1 << DEFAULT[index];
-        index += 1;
-    }
-    bits
-};
-
-/// What has it may trace every process that it sees and that has no users of its own.
-pub const SYS_PTRACE: u64 = 1 << 19;
-/// Without `no_new_privs` only this one lets a filter be loaded.
-pub const SYS_ADMIN: u64 = 1 << 21;
 
 /// What a program may do, before it is known who it runs as.
 #[derive(Debug, Clone)]

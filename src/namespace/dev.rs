@@ -1,6 +1,7 @@
 //! A fresh /dev: a tmpfs of our own with the standard nodes, terminals and shared memory.
 
 use super::root::{c_string, make_directories};
+use super::userns::IdMap;
 use crate::error::{Context, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
@@ -38,6 +39,14 @@ pub struct Device {
     pub gid: u32,
     /// Of `r`, `w` and `m`.
     pub access: String,
+}
+
+impl Device {
+    /// Gives it to the one of a container who has the number of its owner on the host.
+    pub fn give_to(&mut self, users: IdMap) {
+        self.uid = users.outside(self.uid, false).unwrap_or(self.uid);
+        self.gid = users.outside(self.gid, true).unwrap_or(self.gid);
+    }
 }
 
 impl Device {

@@ -1,7 +1,6 @@
 //! The user namespace of a container: a range of the host's users and groups, and the ways to
 //! show it the files of its image as its own.
 
-use super::dev::Device;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Dir;
 use crate::sys::process::{self, Namespaces};
@@ -22,12 +21,6 @@ impl IdMap {
     pub fn outside(self, inside: u32, is_group: bool) -> Option<u32> {
         let start = if is_group { self.gid } else { self.uid };
         (inside < self.size).then(|| start.checked_add(inside)).flatten()
-    }
-
-    /// Gives a device to the one of the container who has the number of its owner on the host.
-    pub fn move_device(self, device: &mut Device) {
-        device.uid = self.outside(device.uid, false).unwrap_or(device.uid);
-        device.gid = self.outside(device.gid, true).unwrap_or(device.gid);
     }
 
     /// `UID:GID:SIZE`

@@ -1,5 +1,6 @@
 //! Makes the first process of a container, and lets it go.
 
+use super::PROTECT;
 use super::init::{self, Start};
 use super::report::{self, Message};
 use super::spec::{Network, Spec, Stdio};
@@ -149,10 +150,6 @@ fn launch(
     };
     Ok(Process { child: child.context("clone the first process")??, socket: near })
 }
-
-/// What is being done where a process is made to run from a file that nobody can write: programs
-/// of a container could find the way to it through /proc.
-pub const PROTECT: &str = "protect the file of this program";
 
 /// Tells the kernel how readily to kill a process when memory is short.
 ///

@@ -1,6 +1,7 @@
 //! Runs a further program in a container that runs already.
 
-use super::create::{PROTECT, Process, set_oom_score};
+use super::PROTECT;
+use super::create::{Process, set_oom_score};
 use super::init::open_streams;
 use super::program::{self, Prepared, Streams, Tie};
 use super::spec::{Program, Stdio, StdioKind};

@@ -2,15 +2,14 @@
 //!
 //! It runs in a copy of its parent and never returns into it: it leaves by execve or `exit_now`.
 
-use super::create::PROTECT;
+use super::PROTECT;
 use super::program::{self, Streams, Tie};
 use super::reaper;
 use super::report;
 use super::spec::{Network, Spec, StdioKind};
-use super::userns::Handover;
 use crate::cgroups::Entry;
 use crate::error::{Context, Error, Result};
-use crate::namespace::{credentials, dev, lock, mounts, net, root, userns};
+use crate::namespace::{capabilities, dev, lock, mounts, net, root, userns};
 use crate::sys::lend::Ends;
 use crate::sys::mount::Propagation;
 use crate::sys::process::Namespaces;
@@ -19,6 +18,13 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const GONE: &str = "the keeper is gone";
+
+/// The two ends of the socket between the first process and the one that makes its mounts; the second is not the first process's.
+#[derive(Clone, Copy)]
+pub struct Handover<'a> {
+    pub own: BorrowedFd<'a>,
+    pub others: BorrowedFd<'a>,
+}
 
 /// What the first process is given, besides the ends of its streams and of the socket.
 pub struct Start<'a> {
@@ -162,7 +168,7 @@ fn set_up(
         dev::mount_console(peer)?;
     }
     // Those of a container with users of its own are locked already.
-    if spec.mapped.is_none() && spec.program.rights.capabilities & credentials::SYS_ADMIN != 0 {
+    if spec.mapped.is_none() && spec.program.rights.capabilities & capabilities::SYS_ADMIN != 0 {
         match lock::lock_mounts() {
             // It can do anything to the host as it is.
             Err(_) if spec.privileged => {}

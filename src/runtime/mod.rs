@@ -17,3 +17,7 @@ pub mod words;
 pub use create::{Process, create, run};
 pub use exec::{Target, exec};
 pub use spec::{Network, Program, Spec, Stdio};
+
+/// What is being done where a process is made to run from a file that nobody can write: programs
+/// of a container could find the way to it through /proc.
+const PROTECT: &str = "protect the file of this program";

@@ -4,7 +4,7 @@
 //! second one, which has the host's rights, comes into them beside it, makes the mounts as for any
 //! other container, and hands them over locked; then it ends.
 
-use super::init::{self, Start};
+use super::init::{self, Handover, Start};
 use super::program;
 use super::spec::Spec;
 use crate::error::{Context, Result};
@@ -15,13 +15,6 @@ use crate::sys::lend::Ends;
 use crate::sys::process::{self, Child, Namespaces};
 use crate::sys::{ids, io, proc};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// The two ends of the socket between the processes; the second is not the first process's.
-#[derive(Clone, Copy)]
-pub struct Handover<'a> {
-    pub own: BorrowedFd<'a>,
-    pub others: BorrowedFd<'a>,
-}
 
 /// The namespaces that the first process begins in: its mounts come later.
 pub fn namespaces(spec: &Spec) -> Namespaces {

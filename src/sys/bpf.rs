@@ -1,7 +1,6 @@
 //! BPF programs that decide which devices a control group may use.
 
-use super::fs::owned;
-use super::{Errno, Result};
+use super::{Errno, Result, owned};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};
 

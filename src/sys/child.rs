@@ -3,8 +3,7 @@
 //! It dies with its parent, keeps only the descriptors that it was given, cannot gain privileges,
 //! and may make only the system calls that moving and computing bytes needs.
 
-use super::fs::owned;
-use super::{Errno, Result, retry};
+use super::{Errno, Result, owned, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use syscalls::{Sysno, syscall};
 

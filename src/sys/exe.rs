@@ -4,9 +4,9 @@
 //! for writing. A process cannot change what it runs from by executing nothing, but all its pages can be
 //! mapped again from another file with the same content; then the kernel lets it name that one.
 
-use super::fs::{Dir, openat, owned};
+use super::fs::{Dir, openat};
 use super::mount::{self, Attr};
-use super::{Errno, Result, io, proc};
+use super::{Errno, Result, io, owned, proc};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
@@ -84,7 +84,7 @@ fn sealed_copy(own: &Dir) -> Result<OwnedFd> {
 /// Errors: `EPERM` without a right to it, `EBUSY` when something is still mapped from the old
 /// file. Source: kernel/sys.c, `prctl_set_mm_exe_file`; kernel/fork.c, `replace_mm_exe_file`.
 pub fn run_from(file: BorrowedFd<'_>) -> Result<()> {
-    let Some((base, headers)) = super::process::program_headers() else {
+    let Some((base, headers)) = super::pages::program_headers() else {
         return Err(Errno::ENOEXEC);
     };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {

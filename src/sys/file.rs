@@ -2,8 +2,8 @@
 //!
 //! Like `fs`, everything is relative to an open directory and no last component is followed.
 
-use super::fs::{Dir, Kind, c_path, openat, owned};
-use super::{Errno, Result, retry};
+use super::fs::{Dir, Kind, openat};
+use super::{Errno, Result, c_path, owned, retry};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};

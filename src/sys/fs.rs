@@ -3,24 +3,13 @@
 //! Every descriptor is close-on-exec. Names that came from outside are opened with
 //! `openat2`, which resolves them inside a root and follows no magic link.
 
-use super::{Errno, Result, abi, retry};
-use std::ffi::{CString, OsStr, OsString};
+use super::{Errno, Result, abi, c_path, owned, retry};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use syscalls::{Sysno, syscall};
-
-/// A path as the kernel takes it. `EINVAL` if it holds a NUL byte.
-pub(super) fn c_path(path: &OsStr) -> Result<CString> {
-    CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)
-}
-
-/// Takes over a descriptor that a system call just returned.
-pub(super) fn owned(fd: usize) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us and nothing else holds it.
-    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
-}
 
 pub(super) fn openat(dir: RawFd, path: &OsStr, flags: i32, mode: u32) -> Result<OwnedFd> {
     let path = c_path(path)?;

@@ -1,7 +1,6 @@
 //! TCP and UDP sockets, and what moves bytes between them.
 
-use super::fs::owned;
-use super::{Errno, Result, retry};
+use super::{Errno, Result, owned, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
 

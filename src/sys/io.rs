@@ -1,7 +1,6 @@
 //! Pipes, sockets, poll, signals as a descriptor: what an event loop is made of.
 
-use super::fs::{c_path, owned};
-use super::{Errno, Result, retry};
+use super::{Errno, Result, c_path, owned, retry};
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use syscalls::{Sysno, syscall};
@@ -113,71 +112,6 @@ pub fn poll(list: &mut [Poll<'_>], milliseconds: i32) -> Result<usize> {
 /// Whether the other end of a socket is gone, or a message of it waits.
 pub fn is_ready(socket: BorrowedFd<'_>) -> bool {
     poll(&mut [Poll::readable(socket)], 0).is_ok_and(|ready| ready > 0)
-}
-
-/// Waits as `poll` does, for ever, but first gives back the memory that only running needs: the
-/// program's code and constants, which are read again from its file, and the unused stack.
-///
-/// A process that waits for days need not keep what its start has touched. What is mapped while
-/// it waits is the one page of the two calls.
-pub fn poll_at_rest(list: &mut [Poll<'_>]) -> Result<usize> {
-    let mut ranges = [(0_usize, 0_usize); 8];
-    let count = super::process::clean_ranges(&mut ranges);
-    let (first, last) = (ranges.as_ptr(), ranges[count..].as_ptr());
-    let result: isize;
-    // SAFETY: madvise gets clean pages of the program's file, or stack below every live frame:
-    // dropping the first only makes them be read again, and nothing refers to the second. With
-    // other advice it gets the pages of this very code, to make them a mapping of their own: the
-    // kernel maps sixteen pages around one that is missing, but not beyond the mapping. `Poll` is
-    // a transparent `pollfd`, and the kernel writes within the list.
-    unsafe {
-        std::arch::asm!(
-            "lea rdi, [rip + 2f]",
-            "and rdi, -4096",
-            "lea rsi, [rip + 4f + 4095]",
-            "and rsi, -4096",
-            "sub rsi, rdi",
-            "mov edx, {apart}",
-            "mov eax, {madvise}",
-            "syscall",
-            "2:",
-            "cmp r12, r13",
-            "je 3f",
-            "mov rdi, [r12]",
-            "mov rsi, [r12 + 8]",
-            "mov edx, {drop}",
-            "mov eax, {madvise}",
-            "syscall",
-            "add r12, 16",
-            "jmp 2b",
-            "3:",
-            "mov rdi, r14",
-            "mov rsi, r15",
-            "mov rdx, -1",
-            "mov eax, {poll}",
-            "syscall",
-            "4:",
-            apart = const libc::MADV_DONTDUMP,
-            drop = const libc::MADV_DONTNEED,
-            madvise = const Sysno::madvise as i32,
-            poll = const Sysno::poll as i32,
-            inout("r12") first => _,
-            in("r13") last,
-            in("r14") list.as_mut_ptr(),
-            in("r15") list.len(),
-            out("rax") result,
-            out("rdi") _,
-            out("rsi") _,
-            out("rdx") _,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    match result {
-        0.. => Ok(result as usize),
-        _ if result == -(libc::EINTR as isize) => Ok(0),
-        _ => Err(Errno::new(-result as i32)),
-    }
 }
 
 /// Two connected sockets that keep the borders of messages.

@@ -4,9 +4,8 @@
 //! side then touches is a fault. The first process of a container lives for a millisecond before
 //! its execve, so it borrows the memory instead, while this process is suspended by the kernel.
 
-use super::fs::owned;
 use super::process::{Child, Namespaces};
-use super::{Errno, Result, abi};
+use super::{Errno, Result, abi, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::Sysno;
 

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod mount;
 pub mod net;
 pub mod netlink;
+pub mod pages;
 pub mod probe;
 pub mod proc;
 pub mod process;
@@ -34,6 +35,9 @@ pub mod time;
 pub mod tty;
 pub mod xattr;
 
+use std::ffi::{CString, OsStr};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 pub use syscalls::Errno;
 
 /// Tests and fuzzers have threads, and the C library's allocator.
@@ -52,4 +56,15 @@ pub fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
             other => return other,
         }
     }
+}
+
+/// A path as the kernel takes it. `EINVAL` if it holds a NUL byte.
+fn c_path(path: &OsStr) -> Result<CString> {
+    CString::new(path.as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+/// Takes over a descriptor that a system call just returned.
+fn owned(fd: usize) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us and nothing else holds it.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }

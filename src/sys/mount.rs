@@ -1,7 +1,7 @@
 //! Mounts: the classic call for new file systems, the descriptor calls for moving trees.
 
-use super::fs::{Dir, c_path, owned};
-use super::{Result, abi};
+use super::fs::Dir;
+use super::{Result, abi, c_path, owned};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};

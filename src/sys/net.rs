@@ -1,7 +1,6 @@
 //! Network interfaces.
 
-use super::Result;
-use super::fs::owned;
+use super::{Result, owned};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};

@@ -2,8 +2,7 @@
 //!
 //! Layout: Documentation/userspace-api/netlink/intro.rst, include/uapi/linux/netlink.h.
 
-use super::fs::owned;
-use super::{Errno, Result, retry};
+use super::{Errno, Result, owned, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
 

@@ -1,7 +1,6 @@
 //! Questions to the kernel that change nothing: what it has, asked without using it.
 
-use super::fs::{c_path, owned};
-use super::{Errno, Result, io};
+use super::{Errno, Result, c_path, io, owned};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
 use syscalls::{Sysno, syscall};

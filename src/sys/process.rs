@@ -2,8 +2,7 @@
 //!
 //! rocker has one thread, always; that is what makes the code after a raw clone sound.
 
-use super::fs::owned;
-use super::{Errno, Result, abi, retry};
+use super::{Errno, Result, abi, owned, retry};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -486,42 +485,4 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
         first = last.wrapping_add(1);
     }
     Ok(())
-}
-
-/// Finds the memory of this process that can be given back while it waits: segments of the
-/// program that are never written, and what lies well below the stack pointer. Gives how many
-/// pairs of start and length it found.
-pub(super) fn clean_ranges(ranges: &mut [(usize, usize); 8]) -> usize {
-    const PAGE: usize = 4096;
-    let Some((base, headers)) = program_headers() else { return 0 };
-    let mut found = 0;
-    for header in headers {
-        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 && found < 6 {
-            let start = (base + header.p_vaddr as usize).next_multiple_of(PAGE);
-            let end = (base + (header.p_vaddr + header.p_memsz) as usize) & !(PAGE - 1);
-            if end > start {
-                ranges[found] = (start, end - start);
-                found += 1;
-            }
-        }
-    }
-    // This function's caller lies above it, so the page below is more than anybody needs.
-    let here = (&raw const found).addr() & !(PAGE - 1);
-    ranges[found] = (here - 32 * PAGE, 31 * PAGE);
-    found + 1
-}
-
-/// Where this program lies in memory, and its headers.
-pub(super) fn program_headers() -> Option<(usize, &'static [libc::Elf64_Phdr])> {
-    // SAFETY: the kernel put the address and the number of the program headers there, which lie in
-    // a part of the program that stays mapped.
-    let headers = unsafe {
-        let (first, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
-        if first == 0 {
-            return None;
-        }
-        std::slice::from_raw_parts(first as *const libc::Elf64_Phdr, count as usize)
-    };
-    // The headers are the first thing in the file, right behind its own header of 64 bytes.
-    Some((headers.as_ptr().addr() - size_of::<libc::Elf64_Ehdr>(), headers))
 }

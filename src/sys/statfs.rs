@@ -1,7 +1,6 @@
 //! Which kind of file system something lies in. Numbers: include/uapi/linux/magic.h.
 
-use super::Result;
-use super::fs::c_path;
+use super::{Result, c_path};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};

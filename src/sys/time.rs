@@ -1,6 +1,8 @@
 //! Instants as people write them, local (by the C library: `TZ`, else `/etc/localtime`) and UTC;
 //! and the time since the boot.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// An instant as a clock on the wall shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Local {
@@ -16,6 +18,12 @@ pub struct Local {
     pub offset_seconds: i64,
     /// The short name of the zone; empty where it is unknown or not readable.
     pub zone: String,
+}
+
+/// Nanoseconds since the epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Nanoseconds since the boot, the time that the machine slept included. Unlike the time of day

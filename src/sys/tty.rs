@@ -1,7 +1,6 @@
 //! Terminals: pseudo-terminals, sizes, raw mode.
 
-use super::fs::owned;
-use super::{Result, retry};
+use super::{Result, owned, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
 

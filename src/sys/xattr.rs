@@ -1,8 +1,8 @@
 //! Extended attributes of open files and, through `/proc/self/fd` where it is there, of links and nodes.
 
 use super::file::proc_path;
-use super::fs::{Dir, c_path};
-use super::{Errno, Result};
+use super::fs::Dir;
+use super::{Errno, Result, c_path};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use syscalls::{Sysno, syscall};

@@ -3,7 +3,7 @@
 use crate::cgroups::Group;
 use crate::container::log::Writer;
 use crate::container::record::{Record, State, Status};
-use crate::container::state::{self, SOCKET};
+use crate::container::state::SOCKET;
 use crate::container::store::{Container, Engine, boot_id};
 use crate::container::streams::Streams;
 use crate::container::wiring::{self, Wiring};
@@ -200,7 +200,7 @@ fn note_running(
     state.keeper = process::id();
     state.keeper_start = start_time(state.keeper)?;
     state.cgroups = group.paths();
-    state.started = state::now();
+    state.started = time::now();
     state.started_uptime = time::since_boot();
     container.write_state(state, false)
 }

@@ -1,5 +1,6 @@
 //! Extended headers: records of `length key=value`, and what rocker takes from them.
 
+use super::header::decimal;
 use super::header::text;
 use super::sparse::{self, Extent};
 use crate::error::{Error, Result};
@@ -53,14 +54,6 @@ fn record(bytes: &[u8]) -> Result<Option<Record<'_>>> {
     let equals = body.iter().position(|byte| *byte == b'=');
     let equals = equals.ok_or_else(|| malformed("no equals sign"))?;
     Ok(Some((&body[..equals], &body[equals + 1..], &bytes[lead + length..])))
-}
-
-/// A number of decimal digits only.
-pub fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Seconds and nanoseconds of a decimal number with a fraction, rounded down. What no longer

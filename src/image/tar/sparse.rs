@@ -1,8 +1,8 @@
 //! Sparse files: the extents that the archive holds of a file with holes.
 
+use super::header::decimal;
 use super::header::number;
 use super::input::{BLOCK, Input};
-use super::pax::decimal;
 use crate::error::{Error, Result};
 use std::io::BufRead;
 

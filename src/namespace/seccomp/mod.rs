@@ -4,7 +4,7 @@ pub mod profile;
 pub mod table;
 pub mod tree;
 
-use super::credentials::DEFAULT_CAPABILITIES;
+use super::capabilities::DEFAULT_CAPABILITIES;
 use crate::sys::seccomp::Step;
 use std::borrow::Cow;
 

@@ -4,24 +4,12 @@
 //! to what it did before; and so is clone3, whose flags no filter can see.
 //! Arguments are compared by their low word: the kernel takes each of them as 32 bits.
 
+use super::super::capabilities::{
+    BPF, DAC_READ_SEARCH, PERFMON, SYS_ADMIN, SYS_BOOT, SYS_CHROOT, SYS_MODULE, SYS_NICE,
+    SYS_PACCT, SYS_PTRACE, SYS_RAWIO, SYS_TIME, SYS_TTY_CONFIG, SYSLOG,
+};
 use super::tree::{Leaf, Run, branch, compile};
 use crate::sys::seccomp::{ALLOW, Step, argument, errno, give, jump_any, jump_equal, load_word};
-
-/// Numbers of capabilities: include/uapi/linux/capability.h.
-const DAC_READ_SEARCH: u64 = 1 << 2;
-const SYS_MODULE: u64 = 1 << 16;
-const SYS_RAWIO: u64 = 1 << 17;
-const SYS_CHROOT: u64 = 1 << 18;
-const SYS_PTRACE: u64 = 1 << 19;
-const SYS_PACCT: u64 = 1 << 20;
-const SYS_ADMIN: u64 = 1 << 21;
-const SYS_BOOT: u64 = 1 << 22;
-const SYS_NICE: u64 = 1 << 23;
-const SYS_TIME: u64 = 1 << 25;
-const SYS_TTY_CONFIG: u64 = 1 << 26;
-const SYSLOG: u64 = 1 << 34;
-const PERFMON: u64 = 1 << 38;
-const BPF: u64 = 1 << 39;
 
 /// Why a number is not simply allowed.
 #[derive(Clone, Copy)]

@@ -1,8 +1,7 @@
 //! `inspect`: all that is known of containers and images, in docker's shape.
 
 use super::Globals;
-use crate::container::record::{Mount, MountKind, Record, State, Status};
-use crate::container::security::Security;
+use crate::container::record::{Mount, MountKind, Record, Security, State, Status};
 use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
 use crate::error::{Error, Result};

@@ -1,9 +1,8 @@
 //! `network`: makes, shows and removes networks, and connects containers.
 
 use super::{Globals, each};
-use crate::container::membership::Endpoint;
 use crate::container::networks::{self, ConnectOptions};
-use crate::container::record::State;
+use crate::container::record::{Endpoint, State};
 use crate::error::{Error, FAILURE, Result};
 use crate::network::store::{Network, Wanted};
 use crate::network::{Address, Subnet};

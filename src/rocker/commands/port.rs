@@ -2,7 +2,7 @@
 
 use super::Globals;
 use crate::container;
-use crate::container::membership::Port;
+use crate::container::record::Port;
 use crate::error::{Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::print;

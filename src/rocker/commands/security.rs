@@ -1,6 +1,7 @@
 //! The values of the options that say what a container may do.
 
-use crate::container::security::{Asked, DeviceRule, Ulimit, capabilities};
+use crate::container::record::{DeviceRule, Ulimit};
+use crate::container::security::{Asked, capabilities};
 use crate::error::{Error, Result};
 use crate::rocker::units;
 

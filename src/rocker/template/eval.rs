@@ -1,6 +1,6 @@
 //! Shows a value through a template.
 
-use super::functions::{self, plain};
+use super::functions::{self, error, plain, truth};
 use super::{Node, Pipe, Range, Term};
 use crate::error::{Error, Result, escape};
 use crate::rocker::json;
@@ -19,10 +19,6 @@ struct Scope {
     /// The newest last; the first, without a name, is the whole value.
     variables: Vec<(String, Value)>,
     out: String,
-}
-
-pub(super) fn error(why: impl Into<String>) -> Error {
-    Error::new(format!("--format: {}", why.into()))
 }
 
 impl Scope {
@@ -136,18 +132,6 @@ impl Scope {
             Term::Literal(value) => Ok(value.clone()),
             Term::Function(name) => functions::call(name, &[]),
         }
-    }
-}
-
-/// Whether a value counts as true: not false, 0 or empty.
-pub(super) fn truth(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => json::number_text(number) != "0",
-        Value::String(text) => !text.is_empty(),
-        Value::Array(array) => !array.is_empty(),
-        Value::Object(object) => !object.is_empty(),
     }
 }
 

@@ -1,12 +1,28 @@
 //! The functions of templates.
 
-use super::eval::{error, truth};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rocker::{json, print};
 use miniserde::json::Value;
 
 const NAMES: &str = "json index len join split upper lower title print println printf slice \
      eq ne lt gt and or not";
+
+/// An error of a template.
+pub fn error(why: impl Into<String>) -> Error {
+    Error::new(format!("--format: {}", why.into()))
+}
+
+/// Whether a value counts as true: not false, 0 or empty.
+pub fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => json::number_text(number) != "0",
+        Value::String(text) => !text.is_empty(),
+        Value::Array(array) => !array.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}
 
 /// Whether there is a function of this name.
 pub fn is_known(name: &str) -> bool {
