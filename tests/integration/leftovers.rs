@@ -1,9 +1,11 @@
 //! What is left behind: nothing, however often and however it ends.
 
 use crate::escapes::rounds;
-use crate::harness::{PATIENCE, Rocker, Running, has_controller, kill, wait_until};
+use crate::harness::{
+    PATIENCE, Rocker, Running, finish, has_controller, has_program, kill, wait_until,
+};
 use crate::harness_census::Census;
-use crate::harness_host::{self as machine, report};
+use crate::harness_host::{self as machine, report, skip};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
@@ -141,6 +143,27 @@ fn mounts_go_with_a_container_whose_client_does_not_listen() {
     assert_eq!(heard.next().unwrap().unwrap(), "unmounted");
     let output = client.finish();
     assert_eq!((output.code, output.stdout.len()), (0, 100_000));
+}
+
+#[test]
+fn a_client_that_listens_lets_go_of_the_mounts() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let calls = rocker.files().join("calls");
+    let mut command = Command::new("strace");
+    // Of the client alone.
+    command.args(["-qq", "-e", "trace=recvmsg,close", "-o"]).arg(&calls).arg(rocker.binary());
+    // It runs for long enough that its keeper surely holds its mounts.
+    command.args(["run", "--rm", "--net", "none", "--image", "busybox", "sleep", "0.3"]);
+    rocker.prepare(&mut command);
+    assert_eq!(finish(command, b"", PATIENCE).code, 0);
+    let calls = fs::read_to_string(&calls).unwrap();
+    let (_, behind) = calls.split_once("iov_base=\"M\"").expect(&calls);
+    let (_, number) = behind.split_once("cmsg_data=[").expect(&calls);
+    let number: u32 = number.split(']').next().unwrap().parse().unwrap();
+    assert!(behind.contains(&format!("\nclose({number})")), "{calls}");
 }
 
 #[test]
