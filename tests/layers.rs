@@ -123,7 +123,7 @@ fn uses(root: &Path) -> BTreeMap<String, Vec<String>> {
     let mut files = Vec::new();
     sources(root, &mut files);
     let module = |file: &PathBuf| {
-        let path = file.strip_prefix(root).unwrap().with_extension("");
+        let path = file.strip_prefix(root).expect("it lies there").with_extension("");
         path.display().to_string().replace('/', "::")
     };
     let gathers = |name: &String| name.ends_with("::mod") || name == "main";
@@ -134,7 +134,7 @@ fn uses(root: &Path) -> BTreeMap<String, Vec<String>> {
     };
     let mut uses = BTreeMap::new();
     for file in files.iter().filter(|file| modules.contains(&module(file))) {
-        let text = code(&fs::read_to_string(file).unwrap());
+        let text = code(&fs::read_to_string(file).expect("the sources can be read"));
         let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
         let name = module(file);
         let above: Vec<&str> = name.split("::").collect();
