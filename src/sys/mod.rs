@@ -33,6 +33,8 @@ pub mod signal;
 pub mod statfs;
 pub mod time;
 pub mod tty;
+#[cfg(not(any(test, fuzzing)))]
+mod unwind;
 pub mod xattr;
 
 use std::ffi::{CString, OsStr};
