@@ -1,6 +1,6 @@
 //! From the record of a container to what the runtime is told to run.
 
-use super::record::{COPY, Mount, MountKind, Record, TMPFS};
+use super::record::{COPY, Mount, MountKind, Record, State, TMPFS};
 use super::spec::ETC_FILES;
 use super::store::{Container, Engine, no_such_container};
 use super::userns::{self, IdMap};
@@ -29,7 +29,8 @@ pub fn namespaces(record: &Record) -> Namespaces {
 }
 
 /// The runtime's view of a container whose directory is there.
-pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) -> Result<Spec> {
+pub fn of(engine: &Engine, container: &Container, record: &Record, state: &State) -> Result<Spec> {
+    let layer = &*state.layer;
     let home =
         format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
     // What is never read again need not be brought to the disk. Where nothing ever is, the
@@ -51,7 +52,7 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, layer: &str) 
     };
     let mut volumes = Vec::new();
     for mount in &record.mounts {
-        volumes.push(runtime_volume(mount, record.userns)?);
+        volumes.push(runtime_volume(mount, record.userns, state.started == 0)?);
     }
     let names = known_names(engine, record)?;
     for file in ETC_FILES {
@@ -121,7 +122,9 @@ fn overlay(record: &Record, home: &str, volatile: bool) -> Result<String> {
     }
 }
 
-fn runtime_volume(mount: &Mount, userns: Option<IdMap>) -> Result<Volume> {
+/// The `first` start of a container gives an empty volume what the image has at its place. What the
+/// container removes stays removed.
+fn runtime_volume(mount: &Mount, userns: Option<IdMap>, first: bool) -> Result<Volume> {
     let target = mount.target.clone();
     if mount.kind == MountKind::Tmpfs {
         let (attr, data) = match userns {
@@ -133,9 +136,9 @@ fn runtime_volume(mount: &Mount, userns: Option<IdMap>) -> Result<Volume> {
     let attr = Attr::NO_SUID | Attr::NO_DEV;
     let attr = if mount.read_only { attr | Attr::READ_ONLY } else { attr };
     let path = mount.source.clone();
-    let source = match mount.volume.is_empty() {
-        true => Source::Bind(path),
-        false => Source::Named(path, volumes::FILL),
+    let source = match first && !mount.volume.is_empty() {
+        true => Source::Named(path, volumes::FILL),
+        false => Source::Bind(path),
     };
     Ok(Volume { source, target, attr })
 }

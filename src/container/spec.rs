@@ -227,17 +227,19 @@ fn mounts(options: &Options) -> Result<Vec<Mount>> {
     Ok(list)
 }
 
-/// Reads `HOST:CTR[:ro|rw]`; the source has to be there.
+/// Reads `HOST:CTR[:ro|rw]`; the source has to be there. What docker takes besides means nothing
+/// here: no labels of SELinux are set, mounts are private, and the host is this machine.
 fn volume(text: &str) -> Result<Mount> {
     let mut parts = text.split(':');
     let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let read_only = match parts.next() {
-        None | Some("rw") => false,
-        Some("ro") => true,
-        Some(other) => {
-            return Err(Error::new(format!("volume {text}: mode {other:?}: only ro and rw")));
+    let mut read_only = false;
+    for mode in parts.next().into_iter().flat_map(|modes| modes.split(',')) {
+        match mode {
+            "ro" | "rw" => read_only = mode == "ro",
+            "z" | "Z" | "private" | "rprivate" | "cached" | "delegated" | "consistent" => {}
+            _ => return Err(Error::new(format!("volume {text}: mode {mode:?}: only ro and rw"))),
         }
-    };
+    }
     if source.is_empty() || target.is_empty() || parts.next().is_some() {
         return Err(Error::new(format!("volume {text}: is not HOST:CONTAINER[:ro]")));
     }
@@ -405,10 +407,16 @@ mod tests {
 
     #[test]
     fn volumes_without_a_path_or_with_an_unknown_mode_are_refused() {
-        for bad in ["", "/tmp", ":/x", "/tmp:", "-data:/x", "/tmp:/x:z", "/tmp:/x:ro:y"] {
+        for bad in
+            ["", "/tmp", ":/x", "/tmp:", "-data:/x", "/tmp:/x:rslave", "/tmp:/x:ro:y", "/tmp:/x:"]
+        {
             assert!(volume(bad).is_err(), "{bad}");
         }
-        assert!(volume("/tmp:/x:ro").unwrap().read_only);
+        for (mode, read_only) in
+            [("ro", true), ("z", false), ("ro,Z", true), ("rprivate,rw", false)]
+        {
+            assert_eq!(volume(&format!("/tmp:/x:{mode}")).unwrap().read_only, read_only, "{mode}");
+        }
         assert_eq!(volume("data:/x").unwrap().volume, "data");
         for here in [".:/x", "..:/x", "./.:/x"] {
             assert!(volume(here).unwrap().source.starts_with('/'), "{here}");

@@ -82,9 +82,33 @@ fn hold_one(volume: &Volume) -> Result<Held<'_>> {
 }
 
 /// Mounts the volumes at their places, in the order of their depth, so that one may lie in another.
+/// What is to be filled is filled before anything covers what the image has.
 pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
+    held.iter().try_for_each(|held| fill_one(root, held))?;
     held.sort_by_key(|held| held.volume.target.split('/').filter(|name| !name.is_empty()).count());
     held.iter().try_for_each(|held| place_one(root, held))
+}
+
+fn fill_one(root: &Dir, held: &Held<'_>) -> Result<()> {
+    let (target, Some((empty, fill))) = (&held.volume.target, &held.empty) else { return Ok(()) };
+    let from = match root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0) {
+        // Nothing to fill it with.
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => Dir::from(other.context(format_args!("open {target}"))?),
+    };
+    (fill.copy)(&from, empty).context(format_args!("fill the volume for {target}"))
+}
+
+/// The options of a tmpfs: a directory that it covers, if any, gives it its mode.
+fn tmpfs_like(root: &Dir, target: &str, options: &CStr) -> Result<CString> {
+    let options = options.to_string_lossy();
+    let covered = root.open_in_root(target, libc::O_PATH, 0).and_then(|dir| fs::stat(dir.as_fd()));
+    match covered {
+        Ok(stat) if !options.contains("mode=") => {
+            c_string(&format!("mode={:o},{options}", stat.mode))
+        }
+        _ => c_string(&options),
+    }
 }
 
 fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
@@ -93,19 +117,15 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
         let Source::Tmpfs(options) = source else {
             return Err(Error::new(format!("{target}: has no source")));
         };
+        let options = tmpfs_like(root, target, options)?;
         let place = mount_point(root, target, true)?;
         process::fchdir(place.as_fd()).context(format_args!("enter {target}"))?;
-        let mounted = mount::create(c"tmpfs", c".", *attr, options);
+        let mounted = mount::create(c"tmpfs", c".", *attr, &options);
         process::chdir(c"/").context("enter /")?;
         return mounted.context(format_args!("mount tmpfs on {target}"));
     };
     let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
     let place = mount_point(root, target, kind == Kind::Directory)?;
-    if let Some((empty, fill)) = &held.empty {
-        let from = root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0);
-        let from = Dir::from(from.context(format_args!("open {target}"))?);
-        (fill.copy)(&from, empty).context(format_args!("fill the volume for {target}"))?;
-    }
     mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
     if !held.restricted {
         // The descriptor of the tree is the mounted one now.

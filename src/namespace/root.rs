@@ -86,6 +86,9 @@ pub fn enter_root() -> Result<Dir> {
     Ok(root)
 }
 
+/// As many links as the kernel follows in one path.
+const LINKS: u32 = 40;
+
 /// Checks that a directory at the top of the image is one, and makes it where it is missing.
 ///
 /// A link in its place could lead a mount elsewhere, so it is refused.
@@ -102,11 +105,13 @@ pub fn require_directory(root: &Dir, name: &str) -> Result<()> {
 
 /// Opens the place in the container where something is to be mounted; makes it where missing.
 ///
-/// Every link on the way is resolved inside `root`; a last component that is a dangling link
-/// is replaced by what is wanted. A place below /proc is refused, however it is reached.
+/// Every link on the way is resolved inside `root`; what one names that leads nowhere is made. A
+/// place below /proc is refused, however it is reached.
 pub fn mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd> {
     let place = match root.open_in_root(target, libc::O_PATH, 0) {
-        Err(Errno::ENOENT) => make_mount_point(root, target, directory)?,
+        Err(Errno::ENOENT) => {
+            make_place(root, target, directory).context(format_args!("make {target}"))?
+        }
         other => other.context(format_args!("open {target}"))?,
     };
     if crate::sys::statfs::is_procfs(place.as_fd()) {
@@ -124,44 +129,47 @@ pub fn mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd>
     }
 }
 
-fn make_mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd> {
-    let what = || format!("make {target}");
-    let (parent, name) = target.trim_end_matches('/').rsplit_once('/').unwrap_or(("", target));
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let parent = match parent {
-        "" => root.duplicate().context(what())?,
-        _ => match root.open_in_root(parent, flags, 0) {
-            Err(Errno::ENOENT) => Dir::from(make_directories(root, parent).context(what())?),
-            other => Dir::from(other.context(what())?),
-        },
-    };
-    if parent.stat(name).is_ok_and(|stat| stat.kind == Kind::Symlink) {
-        parent.unlink(name).context(what())?;
-    }
-    match directory {
-        true => match parent.mkdir(name, 0o755) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno).context(what()),
-        },
-        false => drop(parent.create(name, 0o644).context(what())?),
-    }
-    root.open_in_root(target, libc::O_PATH, 0).context(what())
+/// Makes a directory and those above it, inside `root`. What a link names that leads nowhere is made.
+pub fn make_directories(root: &Dir, path: &str) -> std::result::Result<OwnedFd, Errno> {
+    make_place(root, path, true)
 }
 
-/// Makes a directory and those above it, inside `root`.
-pub fn make_directories(root: &Dir, path: &str) -> std::result::Result<OwnedFd, Errno> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+/// The same, where the last one may be a file, which is opened only as a place.
+fn make_place(root: &Dir, path: &str, directory: bool) -> std::result::Result<OwnedFd, Errno> {
+    let names = |path: &str| -> Vec<String> {
+        path.split('/').rev().filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let (mut left, mut links) = (names(path), 0);
+    // What `current` can be reached by.
     let mut reached = String::new();
     let mut current = root.duplicate()?;
-    for name in path.split('/').filter(|name| !name.is_empty()) {
-        reached = format!("{reached}/{name}");
-        current = match root.open_in_root(&reached, flags, 0) {
+    while let Some(name) = left.pop() {
+        let is_file = left.is_empty() && !directory;
+        let flags = if is_file { libc::O_PATH } else { libc::O_RDONLY | libc::O_DIRECTORY };
+        let next = format!("{reached}/{name}");
+        let place = match root.open_in_root(&next, flags, 0) {
             Err(Errno::ENOENT) => {
-                current.mkdir(name, 0o755)?;
-                Dir::from(root.open_in_root(&reached, flags, 0)?)
+                if let Ok(target) = current.readlink(&name) {
+                    let target = target.to_str().filter(|_| links < LINKS).ok_or(Errno::ELOOP)?;
+                    links += 1;
+                    left.extend(names(target));
+                    if target.starts_with('/') {
+                        (reached, current) = (String::new(), root.duplicate()?);
+                    }
+                    continue;
+                }
+                match is_file {
+                    true => drop(current.create(&name, 0o644)?),
+                    false => current.mkdir(&name, 0o755)?,
+                }
+                root.open_in_root(&next, flags, 0)?
             }
-            other => Dir::from(other?),
+            other => other?,
         };
+        if left.is_empty() {
+            return Ok(place);
+        }
+        (reached, current) = (next, Dir::from(place));
     }
     current.as_fd().try_clone_to_owned().map_err(crate::sys::fs::errno)
 }

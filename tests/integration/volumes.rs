@@ -2,6 +2,7 @@
 
 use crate::harness::Rocker;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 fn run(rocker: &Rocker, options: &[&str], script: &str) -> String {
     let args = [&["run", "--rm", "--net", "none"], options].concat();
@@ -45,6 +46,112 @@ fn a_new_volume_takes_what_the_image_has_there_and_keeps_it() {
     let mount = format!("{}:/srv", empty.display());
     let args = ["run", "--rm", "--net", "none", "-v", &mount, "--image", "filled", "ls", "/srv"];
     assert_eq!(rocker.ok(&args), "");
+}
+
+/// An image like busybox in which a script has run.
+fn image(rocker: &Rocker, name: &str, script: &str) {
+    rocker.ok(&["run", "--name", name, "--net", "none", "busybox", "sh", "-c", script]);
+    rocker.ok(&["commit", name, name]);
+    rocker.ok(&["rm", name]);
+}
+
+#[test]
+fn the_first_content_of_a_volume_is_the_images_and_not_that_of_a_mount_above_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    image(&rocker, "node", "mkdir -p /app/modules; echo image > /app/modules/which");
+    let project = rocker.files().join("project");
+    fs::create_dir_all(project.join("modules")).unwrap();
+    fs::write(project.join("modules/which"), "host\n").unwrap();
+    let bind = format!("{}:/app", project.display());
+    for (volume, above) in [("one", ["-v", &bind]), ("two", ["--tmpfs", "/app"])] {
+        let volume = format!("{volume}:/app/modules");
+        let args =
+            [&["run", "--rm", "--net", "none", "-v", &volume], &above[..], &["node"]].concat();
+        assert_eq!(rocker.ok(&[&args[..], &["cat", "/app/modules/which"]].concat()), "image\n");
+    }
+}
+
+#[test]
+fn a_volume_is_filled_once_however_many_containers_begin_with_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "mkdir /data; cd /data; echo image > conf; \
+                  i=0; while [ $i -lt 400 ]; do echo $i > f$i; i=$((i+1)); done";
+    image(&rocker, "many", script);
+    let args = ["run", "--rm", "--net", "none", "-v", "data:/data", "many", "sh", "-c"];
+    let append = [&args[..], &["echo mine >> /data/conf"]].concat();
+    let clients: Vec<_> = (0..4).map(|_| rocker.spawn(&append)).collect();
+    for client in clients {
+        assert_eq!(client.finish().code, 0);
+    }
+    let found = rocker.ok(&[&args[..], &["cat /data/conf; ls /data | wc -l"]].concat());
+    assert_eq!(found, "image\nmine\nmine\nmine\nmine\n401\n");
+}
+
+#[test]
+fn what_a_container_removes_from_its_volume_stays_removed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    image(&rocker, "spool", "mkdir /spool; touch /spool/job");
+    let args = ["run", "--name", "worker", "--net", "none", "-v", "jobs:/spool", "spool"];
+    let script = "ls /spool; rm -f /spool/job";
+    assert_eq!(rocker.ok(&[&args[..], &["sh", "-c", script]].concat()), "job\n");
+    assert_eq!(rocker.ok(&["start", "-a", "worker"]), "");
+}
+
+#[test]
+fn links_that_lead_nowhere_stay_and_what_they_name_is_made() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let files = rocker.files();
+    let own = files.join("own");
+    fs::create_dir_all(own.join("releases/5")).unwrap();
+    fs::write(own.join("releases/5/page"), "five\n").unwrap();
+    fs::write(own.join("conf"), "conf\n").unwrap();
+    let host = files.join("host");
+    fs::create_dir(&host).unwrap();
+    for (link, target) in [
+        ("resolv.conf", "../run/resolve/stub.conf"),
+        ("current", "/srv/releases/5"),
+        ("there", "releases/there"),
+        ("conf", "/elsewhere/conf"),
+        ("round", "round"),
+    ] {
+        symlink(target, host.join(link)).unwrap();
+    }
+    let names = |volume: &str, target: &str| format!("{}/{volume}:{target}", files.display());
+    let run = |target: &str, further: &[&str], script: &str| {
+        let host = names("host", target);
+        let args = [&["run", "--rm", "--net", "none", "-v", &host], further, &["busybox"]].concat();
+        rocker.run(&[&args[..], &["sh", "-c", script]].concat())
+    };
+    // The names that each container gets from us.
+    assert_eq!(run("/etc", &[], "test -e /run/resolve/stub.conf && cat /etc/hostname").code, 0);
+    let (release, conf) = (names("own/releases/5", "/app/current"), names("own/conf", "/app/conf"));
+    let further = ["-v", &release, "-v", &conf, "--tmpfs", "/app/there/deep"];
+    let script = "cat /srv/releases/5/page /app/current/page /elsewhere/conf; df /app/releases/there/deep | tail -n 1";
+    let output = run("/app", &further, script);
+    assert!(output.stdout.starts_with("five\nfive\nconf\ntmpfs "), "{output:?}");
+    let refused = run("/app", &["--tmpfs", "/app/round"], "true");
+    assert_eq!(refused.code, 125, "{refused:?}");
+    assert!(refused.stderr.contains("ELOOP"), "{refused:?}");
+    for (link, target) in
+        [("resolv.conf", "../run/resolve/stub.conf"), ("current", "/srv/releases/5")]
+    {
+        assert_eq!(fs::read_link(host.join(link)).unwrap().to_str(), Some(target));
+    }
+    assert!(fs::read_link(host.join("conf")).is_ok());
+    // What was missing below the directory of the host is made there, as docker does.
+    assert!(host.join("releases/there/deep").is_dir());
+}
+
+#[test]
+fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    image(&rocker, "modes", "mkdir -m 700 /private; mkdir -m 2775 /shared");
+    let mounts = ["/private", "/shared", "/new", "/private/a:mode=750", "/private/b:size=1m"];
+    let options = mounts.iter().flat_map(|mount| ["--tmpfs", *mount]).collect::<Vec<_>>();
+    let args = [&["run", "--rm", "--net", "none"], &options[..], &["modes", "stat", "-c", "%a"]];
+    let places = ["/private", "/shared", "/new", "/private/a", "/private/b"];
+    let said = rocker.ok(&[&args.concat()[..], &places].concat());
+    assert_eq!(said, "700\n2775\n1777\n750\n1777\n");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn attempt(
     wiring: &mut Wiring,
 ) -> std::result::Result<Attempt, (Group, Error)> {
     let mut begin = || -> Result<(Process, Setup, Option<Streams>)> {
-        let mut spec = runtime_spec::of(engine, container, record, &state.layer)?;
+        let mut spec = runtime_spec::of(engine, container, record, state)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
         let stdio = Cell::new(Some(stdio));
