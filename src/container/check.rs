@@ -1,10 +1,10 @@
 //! What this host can do for containers, and why not: each fact from a try that leaves nothing.
 
 use super::layer;
-use super::store::Engine;
+use super::store::{Engine, boot_id};
 use crate::cgroups::Host;
 use crate::cgroups::host::{Controller, UNMOUNTED, Version};
-use crate::namespace::capabilities::SYS_ADMIN;
+use crate::namespace::capabilities;
 use crate::namespace::root;
 use crate::sys::fs::{self, Dir};
 use crate::sys::mount::{self, Propagation};
@@ -99,16 +99,21 @@ fn kernel() -> Fact {
 }
 
 fn privileges() -> Fact {
-    let capable = process::permitted_capabilities().is_ok_and(|have| have & SYS_ADMIN != 0);
-    let (verdict, detail) = match (process::is_root(), capable) {
-        (true, true) => (Verdict::Ok, "root"),
-        (true, false) => (Verdict::Missing, "root without CAP_SYS_ADMIN"),
-        (false, _) => (Verdict::Missing, "not root"),
-    };
-    fact("privileges", verdict, detail)
+    let have = process::permitted_capabilities().unwrap_or(0);
+    let without = capabilities::names(capabilities::OF_A_START & !have);
+    match (process::is_root(), without.is_empty()) {
+        (true, true) => fact("privileges", Verdict::Ok, "root"),
+        (true, false) => {
+            fact("privileges", Verdict::Missing, &format!("root without {}", without.join(", ")))
+        }
+        (false, _) => fact("privileges", Verdict::Missing, "not root"),
+    }
 }
 
 fn proc_filesystem() -> Fact {
+    if let Err(error) = boot_id() {
+        return fact("proc", Verdict::Missing, &error.to_string());
+    }
     match (proc::is_mounted(), proc::own()) {
         (true, _) => fact("proc", Verdict::Ok, "mounted on /proc"),
         (false, Ok(_)) => fact("proc", Verdict::Ok, "not mounted; rocker has its own"),
@@ -159,12 +164,9 @@ fn attempt(namespaces: Namespaces, act: &dyn Fn() -> Result<(), Errno>) -> Resul
 fn root_switch() -> Fact {
     let pivot = attempt(Namespaces::MOUNT, &|| {
         root::cut_off(Propagation::Private).map_err(|error| error.errno.unwrap_or(Errno::EIO))?;
-        // Any directory will do: nobody else sees what covers it.
+        // Nobody else sees that it covers the root.
         let tree = mount::detached(c"ramfs")?;
-        let place = ["/dev", "/proc", "/var", "/etc", "/bin"]
-            .into_iter()
-            .find_map(|name| Dir::open(name).ok());
-        mount::attach(tree.as_fd(), place.ok_or(Errno::ENOENT)?.as_fd())?;
+        mount::attach(tree.as_fd(), Dir::open("/")?.as_fd())?;
         process::fchdir(tree.as_fd())?;
         mount::pivot_root_here()
     });

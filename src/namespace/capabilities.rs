@@ -23,7 +23,12 @@ pub const DEFAULT_CAPABILITIES: u64 = {
     bits
 };
 
+const CHOWN: u64 = 1;
 pub const DAC_READ_SEARCH: u64 = 1 << 2;
+const SETGID: u64 = 1 << 6;
+const SETUID: u64 = 1 << 7;
+const SETPCAP: u64 = 1 << 8;
+const NET_ADMIN: u64 = 1 << 12;
 pub const SYS_MODULE: u64 = 1 << 16;
 pub const SYS_RAWIO: u64 = 1 << 17;
 pub const SYS_CHROOT: u64 = 1 << 18;
@@ -36,9 +41,14 @@ pub const SYS_BOOT: u64 = 1 << 22;
 pub const SYS_NICE: u64 = 1 << 23;
 pub const SYS_TIME: u64 = 1 << 25;
 pub const SYS_TTY_CONFIG: u64 = 1 << 26;
+const MKNOD: u64 = 1 << 27;
 pub const SYSLOG: u64 = 1 << 34;
 pub const PERFMON: u64 = 1 << 38;
 pub const BPF: u64 = 1 << 39;
+
+/// Without one of these no container starts.
+pub const OF_A_START: u64 =
+    CHOWN | SETGID | SETUID | SETPCAP | NET_ADMIN | SYS_CHROOT | SYS_ADMIN | MKNOD;
 
 /// Every capability that has a name.
 pub const ALL: u64 = (1 << 41) - 1;

@@ -12,17 +12,23 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 /// proc, `EPERM` where there is none and it may not be mounted.
 pub fn read(path: &str) -> Result<String> {
     match control::read_path(format!("/proc/{path}")) {
-        Err(Errno::ENOENT) if !is_mounted() => {
+        Err(Errno::ENOENT) if is_hidden(path) => {
             control::read_at(own()?.as_fd().as_raw_fd(), OsStr::new(path))
         }
         other => other,
     }
 }
 
+/// Whether something below /proc may be there though it is not seen: where nothing is mounted, or
+/// something else over the kernel's values.
+fn is_hidden(path: &str) -> bool {
+    path.starts_with("sys/") || !is_mounted()
+}
+
 /// Opens a directory below /proc, a process's own links followed: `self`, `self/fd`, `7/root`.
 pub fn dir(path: &str) -> Result<Dir> {
     match Dir::open(format!("/proc/{path}")) {
-        Err(Errno::ENOENT) if !is_mounted() => {
+        Err(Errno::ENOENT) if is_hidden(path) => {
             let flags = libc::O_RDONLY | libc::O_DIRECTORY;
             openat(own()?.as_fd().as_raw_fd(), OsStr::new(path), flags, 0).map(Dir::from)
         }

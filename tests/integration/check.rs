@@ -1,6 +1,6 @@
 //! `rocker check`: each line from a fact, its exit code from whether containers can run.
 
-use crate::harness::{Output, PATIENCE, Rocker, finish, one_line};
+use crate::harness::{Output, PATIENCE, Rocker, finish, has_program, one_line, skip};
 use std::fs;
 use std::process::Command;
 
@@ -84,7 +84,7 @@ fn a_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
         );
         let output = in_user_namespace(&rocker, &script);
         if output.code == 77 || output.stderr.contains("unshare") {
-            return crate::harness::skip("this kernel has no user namespaces, or none may be made");
+            return skip("this kernel has no user namespaces, or none may be made");
         }
         let missing = line(&output.stdout, &format!("namespace {name}"));
         assert!(missing.contains("  missing  ") && missing.contains("ENOSPC"), "{output:?}");
@@ -92,6 +92,50 @@ fn a_namespace_that_cannot_be_made_is_missing_and_a_start_names_the_line() {
         assert!(one_line(&output.stderr).contains("ENOSPC"), "{output:?}");
         assert!(output.stderr.contains("rocker check, namespace"), "{output:?}");
     }
+}
+
+#[test]
+fn a_capability_that_a_start_needs_is_missed_by_check() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("setpriv") {
+        return skip("setpriv is not there");
+    }
+    for (name, needed) in
+        [("mknod", true), ("net_admin", true), ("setpcap", true), ("audit_write", false)]
+    {
+        let without = |words: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command.args([format!("--bounding-set=-{name}"), format!("--inh-caps=-{name}")]);
+            command.arg(rocker.binary()).args(words);
+            rocker.prepare(&mut command);
+            finish(command, b"", PATIENCE)
+        };
+        let table = without(&["check"]);
+        let said = line(&table.stdout, "privileges");
+        let runs = without(&["run", "--rm", "--net", "none", "busybox", "true"]).code;
+        match needed {
+            true => {
+                assert!(
+                    said.contains(&format!("root without CAP_{}", name.to_uppercase())),
+                    "{said}"
+                )
+            }
+            false => assert!(said.ends_with("root"), "{said}"),
+        }
+        assert_eq!((table.code, runs), if needed { (1, 125) } else { (0, 0) }, "{name}");
+    }
+}
+
+#[test]
+fn where_the_kernels_values_are_hidden_containers_run_and_check_says_so() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "mount -t tmpfs none /proc/sys && \"$binary\" check && \"$binary\" run --rm --net none busybox true";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+    rocker.prepare(&mut command);
+    command.env("binary", rocker.binary());
+    let output = finish(command, b"", PATIENCE);
+    assert_eq!(output.code, 0, "{output:?}");
 }
 
 #[test]
