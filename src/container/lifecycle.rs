@@ -127,32 +127,40 @@ pub fn create(engine: &Engine, options: Options) -> Result<String> {
     sweep(engine)?;
     let mut options = options;
     wiring::resolve(engine, &mut options)?;
-    let cidfile = Cidfile::make(&options)?;
+    let cidfile = Notice::of_id(&options)?;
     let (container, ..) = make(engine, &options, false)?;
     cidfile.write(&container.id)?;
     Ok(container.id)
 }
 
-/// The file that a new container's id is written into; gone again if there is no container.
-struct Cidfile(Option<(std::fs::File, String)>);
+/// The file that a container's id or process is written into, taken before anything is made; gone again
+/// if there is no container.
+struct Notice(Option<(std::fs::File, String)>);
 
-impl Cidfile {
-    /// Takes the file before anything is made: an old one may name another container.
-    fn make(options: &Options) -> Result<Self> {
+impl Notice {
+    /// An old file may name another container: that is an error.
+    fn of_id(options: &Options) -> Result<Self> {
         let Some(path) = &options.cidfile else { return Ok(Self(None)) };
         let file = std::fs::File::create_new(path).map_err(fs::errno);
         Ok(Self(Some((file.context(format_args!("make the cidfile {path}"))?, path.clone()))))
     }
 
-    fn write(mut self, id: &str) -> Result<()> {
+    /// An old file tells of a process that may be long gone: it is overwritten.
+    fn of_process(options: &Options) -> Result<Self> {
+        let Some(path) = &options.pidfile else { return Ok(Self(None)) };
+        let file = std::fs::File::create(path).map_err(fs::errno);
+        Ok(Self(Some((file.context(format_args!("make the pidfile {path}"))?, path.clone()))))
+    }
+
+    fn write(mut self, text: &str) -> Result<()> {
         use std::io::Write;
         let Some((mut file, path)) = self.0.take() else { return Ok(()) };
-        let written = file.write_all(id.as_bytes()).map_err(fs::errno);
-        written.context(format_args!("write the cidfile {path}"))
+        let written = file.write_all(text.as_bytes()).map_err(fs::errno);
+        written.context(format_args!("write {path}"))
     }
 }
 
-impl Drop for Cidfile {
+impl Drop for Notice {
     fn drop(&mut self) {
         if let Some((_, path)) = &self.0 {
             // It is ours and empty.
@@ -172,7 +180,8 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let stdin = options.interactive || options.tty || on_terminal && !options.detach;
     options.interactive = stdin;
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
-    let cidfile = Cidfile::make(&options)?;
+    let cidfile = Notice::of_id(&options)?;
+    let pidfile = Notice::of_process(&options)?;
     wiring::resolve(engine, &mut options)?;
     if options.net.wants_default() && !wiring::prepare(engine, options.net.by_default())? {
         options.net.networks = vec!["none".to_owned()];
@@ -201,8 +210,10 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
             .inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))?;
         debug(format_args!("container {id}: runs"));
         cidfile.write(&id)?;
-        if let Some(path) = &options.pidfile {
-            write_pidfile(engine, &id, path)?;
+        if options.pidfile.is_some() {
+            let container = engine.open_id(&id)?;
+            let pid = container.map_or(Ok(0), |one| one.stored_state().map(|state| state.pid))?;
+            pidfile.write(&format!("{pid}\n"))?;
         }
         if options.detach {
             return Ok(Ran::Detached(id));
@@ -239,15 +250,6 @@ fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran>
         Left::Unread => Ok(Ran::Ended(relay::NO_READER)),
         Left::Closed => Ok(Ran::Ended(relay::code_of_keeper(keeper.pidfd.as_fd())?)),
     }
-}
-
-fn write_pidfile(engine: &Engine, id: &str, path: &str) -> Result<()> {
-    let pid = match engine.open_id(id)? {
-        Some(container) => container.stored_state()?.pid,
-        None => 0,
-    };
-    let written = std::fs::write(path, format!("{pid}\n")).map_err(fs::errno);
-    written.context(format_args!("write the pidfile {path}"))
 }
 
 /// Starts a container that does not run. One that runs is left as it is.

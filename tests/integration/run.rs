@@ -138,6 +138,20 @@ fn cidfile_and_pidfile_are_written() {
 }
 
 #[test]
+fn a_pidfile_that_cannot_be_made_is_an_error_before_anything_runs() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let (cid, pid) = (rocker.files().join("cid"), rocker.files().join("missing/pid"));
+    let options = ["--cidfile", cid.to_str().unwrap(), "--pidfile", pid.to_str().unwrap()];
+    for detach in [&[][..], &["-d"]] {
+        let words = [&["run"], detach, &options[..], &["busybox", "sleep", "1000"]].concat();
+        let line = rocker.refused(&words, 125);
+        assert!(line.contains("missing/pid") && line.contains("ENOENT"), "{line}");
+        assert_eq!(rocker.ok(&["ps", "-aq"]), "");
+        assert!(!cid.exists());
+    }
+}
+
+#[test]
 fn detached_prints_the_id_and_returns() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let said = rocker.ok(&["run", "-d", "--name", "web", "--image", "busybox", "sleep", "1000"]);
