@@ -365,13 +365,23 @@ fn a_damaged_record_hides_no_other_image_and_can_be_removed() {
 fn an_archive_in_another_compression_is_named_with_what_undoes_it() {
     let Some(rocker) = Rocker::as_root() else { return };
     for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"\x28\xb5\x2f\xfd", "zstd")] {
-        let mut bytes = magic.to_vec();
-        bytes.resize(2000, 1);
-        let output = rocker.run_with_input(&["import", "-", "x"], &bytes);
-        assert_eq!(output.code, 1, "{output:?}");
-        assert!(one_line(&output.stderr).contains(&format!("{name} compression")), "{output:?}");
-        assert!(output.stderr.contains("hint: ") && output.stderr.contains("| rocker import -"));
+        // A small image is less than a block of a tar archive.
+        for length in [200, 2000] {
+            let mut bytes = magic.to_vec();
+            bytes.resize(length, 1);
+            let output = rocker.run_with_input(&["import", "-", "x"], &bytes);
+            assert_eq!(output.code, 1, "{output:?}");
+            assert!(
+                one_line(&output.stderr).contains(&format!("{name} compression")),
+                "{output:?}"
+            );
+            assert!(
+                output.stderr.contains("hint: ") && output.stderr.contains("| rocker import -")
+            );
+        }
     }
+    let output = rocker.run_with_input(&["import", "-", "x"], &[b'x'; 300]);
+    assert!(one_line(&output.stderr).contains("not a tar archive"), "{output:?}");
 }
 
 #[test]

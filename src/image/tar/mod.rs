@@ -103,7 +103,11 @@ impl<R: BufRead> Reader<R> {
         loop {
             let position = self.input.position();
             let Some(block) = self.input.block()? else {
-                return self.end(&before, position);
+                return match (position, self.input.position()) {
+                    // Less than a block in all.
+                    (0, 1..) => Err(Error::new("not a tar archive")),
+                    _ => self.end(&before, position),
+                };
             };
             let header = Header(block);
             match header.check() {
