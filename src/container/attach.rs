@@ -50,7 +50,7 @@ pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
     let container = engine.resolve(name)?;
     loop {
         let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
-        if state.status != Status::Running {
+        if !state.status.is_alive() {
             return Ok(state.exit_code);
         }
         if let Some(code) = connect(&container, false).ok().and_then(|socket| hear_end(&socket)) {
@@ -59,7 +59,9 @@ pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
         // The keeper answers no more: it is writing down the end, or has been killed.
         for (pid, started) in [(state.keeper, state.keeper_start), (state.pid, state.pid_start)] {
             if let Some(pidfd) = processes::open(pid, started)? {
-                io::poll(&mut [io::Poll::readable(pidfd.as_fd())], -1)
+                // Or it starts its container again.
+                let timeout = if state.status == Status::Restarting { 50 } else { -1 };
+                io::poll(&mut [io::Poll::readable(pidfd.as_fd())], timeout)
                     .context("wait for the end")?;
             }
         }

@@ -95,6 +95,10 @@ fn while_it_waits_for_its_next_start_it_is_shown_so_and_can_be_stopped_killed_an
     }
     run(&rocker, "gone", "always", "exit 7");
     waits(&rocker, "gone");
+    // Until it ends again.
+    let times = count(&rocker, "gone");
+    assert_eq!(rocker.ok(&["wait", "gone"]), "7\n");
+    assert!(count(&rocker, "gone") > times);
     rocker.ok(&["rm", "-f", "gone"]);
     assert_eq!(rocker.ok(&["ps", "-q"]), "");
     assert_eq!(rocker.left_since(&before), Vec::<String>::new());
