@@ -238,6 +238,29 @@ fn privileged_means_everything_and_exec_can_have_it_alone() {
 }
 
 #[test]
+fn a_profile_that_refuses_everything_ends_the_container_and_not_the_engine() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let profile = rocker.files().join("profile.json");
+    let option = format!("seccomp={}", profile.display());
+    let all_but_exit = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["exit_group", "exit"], "action": "SCMP_ACT_ERRNO"}]}"#;
+    for (text, word) in [
+        (r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}"#, "true"),
+        (all_but_exit, "nosuch"),
+    ] {
+        fs::write(&profile, text).unwrap();
+        for options in [&["--rm"][..], &["--name", "web"]] {
+            let words = ["run", "--net", "none", "--security-opt", &option];
+            let output = rocker.run(&[&words[..], options, &["busybox", word]].concat());
+            assert_ne!(output.code, 0, "{output:?}");
+        }
+        // Gone already where its start failed.
+        rocker.run(&["rm", "-f", "web"]);
+    }
+    assert_eq!(rocker.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
 fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
     let Some((rocker, volume)) = with_probe() else { return };
     let options = [
@@ -260,6 +283,8 @@ fn resource_limits_shared_memory_and_kernel_values_are_as_asked() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..6], ["100", "200", "unlimited", "4711", "1", "321"], "{text}");
     assert_eq!(lines[6].split_whitespace().nth(1), Some("1024"), "{text}");
+    let text = inside(&rocker, &["--shm-size", "0"], &["df", "-k", "/dev/shm"]);
+    assert!(text.contains(" 65536 "), "{text}");
     rocker.sleeper("web", &options);
     let text = rocker.ok(&["exec", "web", "sh", "-c", "ulimit -Sn; cat /proc/self/oom_score_adj"]);
     assert_eq!(text, "100\n321\n");

@@ -355,7 +355,8 @@ const FLAGS: &[Flag<Options>] = &[
         spec: "--shm-size SIZE",
         about: "Size of /dev/shm (default 64m)",
         set: |o, value| {
-            o.security.shm_size = Some(units::parse_size(&value.text())?);
+            // Nothing is as nothing said, for docker too: for the kernel it is without a bound.
+            o.security.shm_size = Some(units::parse_size(&value.text())?).filter(|size| *size > 0);
             Ok(())
         },
     },
