@@ -77,7 +77,11 @@ const PROFILE_LIMIT: u64 = 1 << 20;
 pub fn decide(asked: &Asked, own_network: bool) -> Result<Option<Security>> {
     let capabilities = match asked {
         Asked { privileged: true, .. } => capabilities::ALL,
-        Asked { cap_add: capabilities::ALL, cap_drop, .. } => capabilities::ALL & !cap_drop,
+        // What is added and dropped by that word is added.
+        Asked { cap_add: capabilities::ALL, cap_drop, .. } => match *cap_drop {
+            capabilities::ALL => capabilities::ALL,
+            dropped => capabilities::ALL & !dropped,
+        },
         Asked { cap_add, cap_drop, .. } => DEFAULT_CAPABILITIES & !cap_drop | cap_add,
     };
     let (seccomp, filter) = match asked.seccomp.as_deref() {

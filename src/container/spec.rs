@@ -150,8 +150,10 @@ fn environment(options: &Options, image: &[String], hostname: &str) -> Result<Ve
         set(&mut env, format!("TERM={}", term.as_deref().unwrap_or("xterm")));
     }
     for file in &options.env_files {
-        let text = std::fs::read_to_string(file).map_err(fs::errno);
-        let text = text.context(format_args!("read the environment file {file}"))?;
+        let text = std::fs::read(file).map_err(fs::errno);
+        let text =
+            String::from_utf8(text.context(format_args!("read the environment file {file}"))?)
+                .map_err(|_| Error::new(format!("environment file {file}: is not UTF-8")))?;
         // Editors of Windows put a mark in front.
         for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_start) {
             if !line.is_empty() && !line.starts_with('#') {

@@ -76,7 +76,8 @@ pub fn parse_cpus(text: &str) -> Result<u64> {
     let (whole, fraction, scale) = decimal(text).ok_or_else(error)?;
     let thousandths = whole.checked_mul(1000).ok_or_else(error)? + fraction * 1000 / scale;
     match u64::try_from(thousandths) {
-        Ok(0) => Err(Error::new("less than 0.001 of a processor")),
+        // The kernel gives no share of a tenth of a second below a millisecond.
+        Ok(0..10) => Err(Error::new("less than 0.01 of a processor")),
         Ok(thousandths) if thousandths <= 1_000_000_000 => Ok(thousandths),
         _ => Err(error()),
     }
@@ -200,7 +201,8 @@ mod tests {
     fn processors_are_counted_in_thousandths() {
         assert_eq!(parse_cpus("1.5"), Ok(1500));
         assert_eq!(parse_cpus(".25"), Ok(250));
-        for text in ["0", "0.0001", "-1", "x", "1e9", "99999999999999999999"] {
+        assert_eq!(parse_cpus("0.01"), Ok(10));
+        for text in ["0", "0.0001", "0.009", "-1", "x", "1e9", "99999999999999999999"] {
             assert!(parse_cpus(text).is_err(), "{text}");
         }
     }
