@@ -6,7 +6,6 @@ use super::userns;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
 use crate::sys::Errno;
-use std::collections::BTreeSet;
 
 /// What goes into the new image besides the files.
 #[derive(Debug, Clone, Default)]
@@ -85,30 +84,20 @@ fn in_use(engine: &Engine) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-fn digests(records: &[Record]) -> BTreeSet<String> {
-    records.iter().flat_map(|record| record.layers.iter().cloned()).collect()
+/// Removes the layers that neither an image nor a container uses. Gives their digests.
+pub fn collect(engine: &Engine) -> Result<Vec<String>> {
+    let layers = |record: Record| record.layers;
+    engine.images.collect(&|| Ok(in_use(engine)?.into_iter().flat_map(layers).collect()))
 }
 
-/// Removes the layers that neither an image nor a container uses.
-pub fn collect(engine: &Engine) -> Result<()> {
-    engine.images.collect(&digests(&in_use(engine)?))
-}
-
-/// Removes an image's name, or by id the image; layers stay as long as a container uses them.
-pub fn remove_image(engine: &Engine, name: &str, force: bool) -> Result<image::Removed> {
+/// Removes names of images, or by their ids the images, and gives what became of each. Their layers
+/// stay until they are collected.
+pub fn remove_images(
+    engine: &Engine,
+    names: &[String],
+    force: bool,
+) -> Result<Vec<Result<image::Removed>>> {
     super::state::sweep(engine)?;
-    let records = in_use(engine)?;
-    // One that is damaged is used by nobody who could be asked, and can go.
-    let image = engine.images.find(name).ok();
-    let users: Vec<String> = records
-        .iter()
-        .filter(|record| image.as_ref().is_some_and(|image| record.image_id == image.id))
-        .map(|record| record.name.clone())
-        .collect();
-    let removed = engine.images.remove(name, &digests(&records), &users, force);
-    if removed.is_err() && image.is_none() {
-        // What a removal that was killed half way left has no name any more.
-        engine.images.collect(&digests(&records))?;
-    }
-    removed
+    let users = in_use(engine)?.into_iter().map(|record| (record.image_id, record.name));
+    engine.images.remove(names, &users.collect::<Vec<_>>(), force)
 }

@@ -351,6 +351,6 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     });
     match known {
         true => Ok(()),
-        false => super::commit::collect(engine),
+        false => super::commit::collect(engine).map(drop),
     }
 }

@@ -35,7 +35,7 @@ pub mod wiring;
 
 pub use attach::{attach, wait};
 pub use boot::boot;
-pub use commit::{CommitChanges, commit, image_config, remove_image};
+pub use commit::{CommitChanges, collect, commit, image_config, remove_images};
 pub use ending::{ask_to_stop, kill};
 pub use exec::exec;
 pub use lifecycle::{create, remove, run, start};

@@ -4,7 +4,7 @@ use super::copies::is_needed;
 use super::record::{Contents, Image};
 use super::reference::Reference;
 use super::remove::remove_tree;
-use super::stage::Stage;
+use super::stage::{Stage, random_name};
 use super::store::{Named, Store, id_prefix, no_such_image};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
@@ -43,61 +43,65 @@ impl Store {
         self.publish(&stage, &tagged, None)
     }
 
-    /// Removes a name; given an id, all names of that image. Then removes the layers that no
-    /// image and no container uses.
+    /// Removes names; for an id, all names of that image. The layers are left to `collect`.
     ///
-    /// `in_use` are the layers and `users` the names of the containers that were made from the
-    /// image. With `force` an image goes that has several names or is used by containers; these
-    /// keep its layers.
+    /// `users` are the ids of the images that containers were made from, with the containers' names.
+    /// With `force` an image goes that has several names or is used by containers; these keep its
+    /// layers. Gives what became of each name.
     pub fn remove(
         &self,
-        name: &str,
-        in_use: &BTreeSet<String>,
-        users: &[String],
+        names: &[String],
+        users: &[(String, String)],
         force: bool,
-    ) -> Result<Removed> {
+    ) -> Result<Vec<Result<Removed>>> {
         self.sweep()?;
-        let mut removed = Removed::default();
         let images = self.images()?;
         fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
-        let all = self.names()?;
-        let chosen = choose(&all, name)?;
+        let mut all = self.names()?;
+        let stage = Stage::new(&self.root, "rm")?;
+        Ok(names.iter().map(|name| self.remove_one(name, &mut all, users, force, &stage)).collect())
+    }
+
+    fn remove_one(
+        &self,
+        name: &str,
+        all: &mut Vec<Named>,
+        users: &[(String, String)],
+        force: bool,
+        stage: &Stage,
+    ) -> Result<Removed> {
+        let chosen = choose(all, name)?;
         let ids: BTreeSet<_> = chosen.iter().filter_map(|named| id(named)).collect();
-        let stays = |id: &str| {
-            let chosen = |named: &Named| chosen.iter().any(|c| c.reference == named.reference);
-            all.iter().any(|named| !chosen(named) && self::id(named) == Some(id))
-        };
+        let is_chosen = |named: &Named| chosen.iter().any(|c| c.reference == named.reference);
+        let stays = |id: &str| all.iter().any(|n| !is_chosen(n) && self::id(n) == Some(id));
         let last = ids.iter().any(|id| !stays(id));
         if !force {
-            refuse(name, &chosen, users, last)?;
+            let user = users.iter().find(|(id, _)| ids.contains(&**id));
+            refuse(name, &chosen, user.map(|(_, user)| &**user), last)?;
         }
-        let stage = Stage::new(&self.root, "rm")?;
-        for (index, named) in chosen.iter().enumerate() {
-            self.unlink(named, &stage, index)
-                .context(format_args!("remove {}", named.reference))?;
+        let mut removed = Removed::default();
+        for named in &chosen {
+            self.unlink(named, stage).context(format_args!("remove {}", named.reference))?;
             removed.untagged.push(named.reference.to_string());
         }
         for id in ids.iter().filter(|id| !stays(id)) {
             removed.deleted.push(format!("sha256:{id}"));
         }
-        drop(images);
-        drop(stage);
-        for digest in self.collect_layers(in_use)? {
-            removed.deleted.push(format!("sha256:{digest}"));
-        }
+        all.retain(|named| !removed.untagged.contains(&named.reference.to_string()));
         Ok(removed)
     }
 
     /// Removes the link of a name, then its record, then the directory if that was the last tag.
-    fn unlink(&self, named: &Named, stage: &Stage, index: usize) -> Result<()> {
+    fn unlink(&self, named: &Named, stage: &Stage) -> Result<()> {
         let images = self.images()?;
         let directory = named.reference.directory();
         let names = images.dir(&directory)?;
         // A directory where the link should be goes as well.
-        names.rename(&named.reference.tag, &stage.dir, format!("link-{index}"))?;
+        let aside = |what: &str| Ok::<_, Error>(format!("{what}-{}", random_name()?));
+        names.rename(&named.reference.tag, &stage.dir, aside("link")?)?;
         names.sync()?;
         if !named.target.is_empty() {
-            match self.ids()?.rename(&named.target, &stage.dir, format!("record-{index}")) {
+            match self.ids()?.rename(&named.target, &stage.dir, aside("record")?) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -108,12 +112,9 @@ impl Store {
         }
     }
 
-    /// Removes the layers that neither an image nor `in_use` names.
-    pub fn collect(&self, in_use: &BTreeSet<String>) -> Result<()> {
-        self.collect_layers(in_use).map(drop)
-    }
-
-    fn collect_layers(&self, in_use: &BTreeSet<String>) -> Result<Vec<String>> {
+    /// Removes the layers that neither an image nor a container uses, and gives their digests.
+    /// `in_use` tells those of the containers; it is asked when no new one can come any more.
+    pub fn collect(&self, in_use: &dyn Fn() -> Result<BTreeSet<String>>) -> Result<Vec<String>> {
         let layers = self.layers()?;
         fs::lock(layers.as_fd(), Lock::Exclusive).context("lock the layers")?;
         let images = self.images()?;
@@ -121,7 +122,7 @@ impl Store {
         let named = self.names()?;
         let stage = Stage::new(&self.root, "rm")?;
         self.collect_records(&named, &stage)?;
-        let mut used = in_use.clone();
+        let mut used = in_use()?;
         for named in &named {
             match &named.image {
                 Ok(image) => used.extend(image.layers.iter().map(|layer| layer.digest.clone())),
@@ -191,13 +192,13 @@ fn choose<'a>(all: &'a [Named], name: &str) -> Result<Vec<&'a Named>> {
 }
 
 /// Refuses what needs force.
-fn refuse(name: &str, chosen: &[&Named], users: &[String], last: bool) -> Result<()> {
+fn refuse(name: &str, chosen: &[&Named], user: Option<&str>, last: bool) -> Result<()> {
     let by_force =
         |why: String| Error::new(format!("remove image {name}: {why}")).hint("rmi -f removes it");
     if chosen.len() > 1 {
         return Err(by_force(format!("it has {} names", chosen.len())));
     }
-    match users.first() {
+    match user {
         Some(user) if last => Err(by_force(format!("it is used by container {user}"))),
         _ => Ok(()),
     }

@@ -362,6 +362,24 @@ fn a_damaged_record_hides_no_other_image_and_can_be_removed() {
 }
 
 #[test]
+fn many_names_are_removed_at_once_and_each_that_cannot_be_is_named() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for name in ["one", "two", "three"] {
+        rocker.ok(&["tag", "busybox", name]);
+    }
+    rocker.ok(&["create", "--name", "user", "busybox", "true"]);
+    let output = rocker.run(&["rmi", "one", "nosuch", "two", "one", "three", "busybox"]);
+    let said = "Untagged: one:latest\nUntagged: two:latest\nUntagged: three:latest\n";
+    assert_eq!((output.code, &*output.stdout), (1, said), "{output:?}");
+    let lines: Vec<&str> = output.stderr.lines().filter(|line| !line.starts_with("hint")).collect();
+    assert!(lines[0].contains("nosuch") && lines[1].contains("one"), "{lines:?}");
+    assert!(lines[2].contains("used by container user") && lines.len() == 3, "{lines:?}");
+    rocker.ok(&["rm", "user"]);
+    let said = rocker.ok(&["rmi", "busybox"]);
+    assert_eq!((said.lines().count(), layers(&rocker)), (3, 0), "{said}");
+}
+
+#[test]
 fn an_archive_in_another_compression_is_named_with_what_undoes_it() {
     let Some(rocker) = Rocker::as_root() else { return };
     for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"\x28\xb5\x2f\xfd", "zstd")] {

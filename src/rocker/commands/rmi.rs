@@ -37,15 +37,14 @@ Examples:
 fn run(globals: &Globals, options: Options) -> Result<u8> {
     let engine = globals.engine()?;
     let mut code = 0;
-    for name in &options.images {
-        match container::remove_image(&engine, name, options.force) {
+    for removed in container::remove_images(&engine, &options.images, options.force)? {
+        match removed {
             Ok(removed) => {
                 for name in &removed.untagged {
                     print::line(&format!("Untagged: {name}"))?;
                 }
                 for id in &removed.deleted {
-                    let id = id.strip_prefix("sha256:").unwrap_or(id);
-                    print::line(&format!("Deleted: sha256:{id}"))?;
+                    print::line(&format!("Deleted: {id}"))?;
                 }
             }
             Err(error) => {
@@ -53,6 +52,10 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
                 code = FAILURE;
             }
         }
+    }
+    // Also what a removal that was killed half way left without a name.
+    for digest in container::collect(&engine)? {
+        print::line(&format!("Deleted: sha256:{digest}"))?;
     }
     Ok(code)
 }
