@@ -109,17 +109,16 @@ pub fn find(engine: &Engine, name: &str) -> Result<Volume> {
     })
 }
 
-/// The containers that mount a volume, running or not, by name.
-pub fn users(engine: &Engine, name: &str) -> Result<Vec<String>> {
-    let mut users = Vec::new();
+/// The containers that mount each volume, running or not, by name.
+fn users(engine: &Engine) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for id in engine.ids()? {
         let Ok(Some(container)) = engine.open_id(&id) else { continue };
         let Ok(record) = container.record() else { continue };
-        if record.mounts.iter().any(|mount| mount.volume == name) {
-            users.push(record.name);
+        for mount in record.mounts {
+            users.entry(mount.volume).or_default().push(record.name.clone());
         }
     }
-    users.sort();
     Ok(users)
 }
 
@@ -130,27 +129,34 @@ pub fn remove(engine: &Engine, name: &str) -> Result<()> {
     find(engine, name)?;
     let dir = directory(engine)?;
     let _turn = lock(&dir)?;
-    let users = users(engine, name)?;
-    if !users.is_empty() {
+    if let Some(users) = users(engine)?.get_mut(name) {
+        users.sort();
+        users.dedup();
         let what = format!("volume {name} is in use by {}", users.join(", "));
         return Err(Error::new(what).hint("rocker rm removes containers"));
     }
-    // Gone in one step; what a killed command leaves of it the next sweep removes.
-    let stage = Stage::new(engine.images.directory(), "rm")?;
-    dir.rename(name, &stage.dir, "volume").context(format_args!("remove volume {name}"))?;
-    dir.sync().context(format_args!("remove volume {name}"))
+    take_away(engine, &dir, name)
 }
 
 /// Removes all volumes that no container mounts. Gives their names.
 pub fn prune(engine: &Engine) -> Result<Vec<String>> {
+    super::state::sweep(engine)?;
+    let dir = directory(engine)?;
+    let _turn = lock(&dir)?;
+    let users = users(engine)?;
     let mut removed = Vec::new();
-    for volume in list(engine)? {
-        if users(engine, &volume.name)?.is_empty() {
-            remove(engine, &volume.name)?;
-            removed.push(volume.name);
-        }
+    for volume in list(engine)?.into_iter().filter(|volume| !users.contains_key(&volume.name)) {
+        take_away(engine, &dir, &volume.name)?;
+        removed.push(volume.name);
     }
     Ok(removed)
+}
+
+fn take_away(engine: &Engine, dir: &Dir, name: &str) -> Result<()> {
+    // Gone in one step; what a killed command leaves of it the next sweep removes.
+    let stage = Stage::new(engine.images.directory(), "rm")?;
+    dir.rename(name, &stage.dir, "volume").context(format_args!("remove volume {name}"))?;
+    dir.sync().context(format_args!("remove volume {name}"))
 }
 
 /// Makes the volumes that a new container names, and notes where they are.
