@@ -91,11 +91,10 @@ pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
 
 fn fill_one(root: &Dir, held: &Held<'_>) -> Result<()> {
     let (target, Some((empty, fill))) = (&held.volume.target, &held.empty) else { return Ok(()) };
-    let from = match root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0) {
-        // Nothing to fill it with.
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        other => Dir::from(other.context(format_args!("open {target}"))?),
-    };
+    // Where the image has nothing the volume becomes like a directory that the container makes.
+    mount_point(root, target, true)?;
+    let from = root.open_in_root(target, libc::O_RDONLY | libc::O_DIRECTORY, 0);
+    let from = Dir::from(from.context(format_args!("open {target}"))?);
     (fill.copy)(&from, empty).context(format_args!("fill the volume for {target}"))
 }
 
