@@ -1,10 +1,12 @@
 //! The log of a container: a plain file that `cat` shows, and beside it an index that tells which
 //! bytes came when from which stream. Bounded: at `MAX` bytes the file becomes `.1`.
 
-use crate::sys::fs::Dir;
-use crate::sys::{Result, io};
+use super::protocol::CHUNK;
+use crate::sys::fs::{self, Dir, errno};
+use crate::sys::{Errno, Result, io};
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 pub const LOG: &str = "container.log";
 pub const INDEX: &str = "container.log.index";
@@ -60,30 +62,29 @@ impl Entry {
 pub struct Writer {
     dir: Dir,
     open: Option<Open>,
-    /// Bytes that the container has written so far, in all its life.
-    total: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     log: File,
     index: File,
-    /// Bytes in the present file.
+    /// Where the present file begins in all that the container ever wrote.
+    start: u64,
+    /// Bytes in it.
     size: u64,
 }
 
 impl Writer {
-    /// Goes on where an earlier run of the container ended; a `fresh` one had none.
-    pub fn new(dir: Dir, fresh: bool) -> Self {
-        let total = if fresh { None } else { last(&dir) };
-        let total = total.map_or(0, |entry| entry.offset + u64::from(entry.length));
-        Self { dir, open: None, total }
+    /// Goes on where an earlier run of the container ended.
+    pub fn new(dir: Dir) -> Self {
+        Self { dir, open: None }
     }
 
-    /// Appends what a stream gave. When the disk is full or broken the bytes are lost, but
-    /// neither the container nor its client waits.
+    /// Appends what a stream gave, at most `CHUNK` bytes. When the disk is full or broken the bytes
+    /// are lost, but neither the container nor its client waits.
     pub fn append(&mut self, stream: u32, bytes: &[u8], time: i64) {
         if self.try_append(stream, bytes, time).is_err() {
+            // What it left of them goes when the files are opened again.
             self.open = None;
         }
     }
@@ -91,36 +92,82 @@ impl Writer {
     fn try_append(&mut self, stream: u32, bytes: &[u8], time: i64) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.size + bytes.len() as u64 > MAX) {
             self.open = None;
-            self.dir.rename(LOG, &self.dir, OLD_LOG)?;
-            self.dir.rename(INDEX, &self.dir, OLD_INDEX)?;
+            rotate(&self.dir)?;
         }
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(Open {
-                log: self.dir.append(LOG)?,
-                index: self.dir.append(INDEX)?,
-                size: self.dir.stat(LOG)?.size,
-            }),
+            none => none.insert(Open::new(&self.dir)?),
         };
         io::write_all(open.log.as_fd(), bytes)?;
         let length = bytes.len() as u32;
-        let entry = Entry { time, offset: self.total, length, stream };
+        let entry = Entry { time, offset: open.start.wrapping_add(open.size), length, stream };
         io::write_all(open.index.as_fd(), &entry.encode())?;
         open.size += bytes.len() as u64;
-        self.total += bytes.len() as u64;
         Ok(())
     }
 }
 
-fn last(dir: &Dir) -> Option<Entry> {
-    last_entry(dir, INDEX).or_else(|| last_entry(dir, OLD_INDEX))
+impl Open {
+    /// Opens both files. What a write that was cut short has left is cut off, so that the index
+    /// tells of each byte: a full disk does that, and the end of a keeper between two writes.
+    fn new(dir: &Dir) -> Result<Self> {
+        let before = Range::of(dir, OLD_INDEX).map_or(0, |old| old.end);
+        let empty = Range { start: before, end: before, index_bytes: 0 };
+        let mut range = Range::of(dir, INDEX).unwrap_or(empty);
+        let mut size = range.end.wrapping_sub(range.start);
+        let length = dir.stat(LOG).map_or(0, |stat| stat.size);
+        if length.wrapping_sub(size) > CHUNK as u64 {
+            // No single write did that, but a power cut or a hand: it is kept as it is.
+            rotate(dir)?;
+            range = Range { start: range.end, index_bytes: 0, ..range };
+            size = 0;
+        }
+        let (log, index) = (dir.append(LOG)?, dir.append(INDEX)?);
+        for (file, size) in [(&log, size), (&index, range.index_bytes)] {
+            // To say so of one that is right costs a transaction of the file system.
+            if fs::stat(file.as_fd())?.size != size {
+                file.set_len(size).map_err(errno)?;
+            }
+        }
+        Ok(Self { log, index, start: range.start, size })
+    }
 }
 
-/// The last whole entry of an index.
-fn last_entry(dir: &Dir, name: &str) -> Option<Entry> {
-    let bytes = dir.read(name, 64 << 20).ok()?;
-    let whole = bytes.len() / ENTRY_SIZE * ENTRY_SIZE;
-    Entry::decode(bytes.get(whole.checked_sub(ENTRY_SIZE)?..whole)?)
+/// Puts the present files into the place of the older ones. Interrupted, it is ended by the next
+/// call: an index that is gone already is the one that belongs to the log.
+fn rotate(dir: &Dir) -> Result<()> {
+    for (new, old) in [(INDEX, OLD_INDEX), (LOG, OLD_LOG)] {
+        match dir.rename(new, dir, old) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The bytes that an index tells of, counted from the first that the container ever wrote.
+struct Range {
+    start: u64,
+    end: u64,
+    /// Of the index itself, without an entry that is cut short.
+    index_bytes: u64,
+}
+
+impl Range {
+    /// `None` where there is no entry, or one that is none.
+    fn of(dir: &Dir, name: &str) -> Option<Self> {
+        let index = dir.open_file(name).ok()?;
+        let size = ENTRY_SIZE as u64;
+        let index_bytes = index.metadata().ok()?.len() / size * size;
+        let entry = |place: u64| {
+            let mut bytes = [0; ENTRY_SIZE];
+            index.read_exact_at(&mut bytes, place).ok()?;
+            Entry::decode(&bytes)
+        };
+        let last = entry(index_bytes.checked_sub(size)?)?;
+        let end = last.offset.wrapping_add(last.length.into());
+        Some(Self { start: entry(0)?.offset, end, index_bytes })
+    }
 }
 
 #[cfg(test)]
@@ -133,5 +180,49 @@ mod tests {
         assert_eq!(Entry::decode(&entry.encode()), Some(entry));
         assert_eq!(Entry::decode(&[0; ENTRY_SIZE]), None);
         assert_eq!(Entry::decode(&[0; 3]), None);
+    }
+    /// A log with these two files, and what is written to it then.
+    fn appended(name: &str, log: &[u8], index: &[u8]) -> (Vec<u8>, Vec<Entry>, Vec<u8>) {
+        let path = std::env::temp_dir().join(format!("rocker-log-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join(LOG), log).unwrap();
+        std::fs::write(path.join(INDEX), index).unwrap();
+        let mut writer = Writer::new(Dir::open(&path).unwrap());
+        writer.append(1, b"new", 7);
+        let read = |name: &str| std::fs::read(path.join(name)).unwrap_or_default();
+        let entries = read(INDEX).chunks(ENTRY_SIZE).filter_map(Entry::decode).collect();
+        let all = (read(LOG), entries, read(OLD_LOG));
+        std::fs::remove_dir_all(&path).unwrap();
+        all
+    }
+
+    #[test]
+    fn what_a_write_left_that_was_cut_short_is_cut_off() {
+        let known = Entry { time: 5, offset: 100, length: 4, stream: 2 };
+        let new = Entry { time: 7, offset: 104, length: 3, stream: 1 };
+        let torn = [&known.encode()[..], &new.encode()[..9]].concat();
+        for (name, log, index) in [
+            ("whole", "old\n", &known.encode()[..]),
+            ("log", "old\npart", &known.encode()[..]),
+            ("index", "old\nlost\n", &torn[..]),
+        ] {
+            let (log, entries, older) = appended(name, log.as_bytes(), index);
+            assert_eq!(log, b"old\nnew", "{name}");
+            assert_eq!(entries, [known, new], "{name}");
+            assert_eq!(older, b"", "{name}");
+        }
+        let first = Entry { offset: 0, ..new };
+        assert_eq!(appended("first", b"part", b""), (b"new".to_vec(), vec![first], vec![]));
+    }
+
+    #[test]
+    fn a_log_that_no_single_write_made_so_is_kept_beside_the_new_one() {
+        let known = Entry { time: 5, offset: 100, length: 4, stream: 2 };
+        let new = Entry { time: 7, offset: 104, length: 3, stream: 1 };
+        for (name, log) in [("short", b"old".to_vec()), ("long", vec![b'x'; CHUNK + 5])] {
+            let (present, entries, older) = appended(name, &log, &known.encode());
+            assert_eq!((present, entries), (b"new".to_vec(), vec![new]), "{name}");
+            assert_eq!(older, log, "{name}");
+        }
     }
 }

@@ -26,6 +26,7 @@ mod layer;
 mod leftovers;
 mod lifecycle;
 mod limits;
+mod logs;
 mod network;
 mod privileges;
 mod publish;

@@ -148,7 +148,7 @@ fn attempt(
     let ready = streams.and_then(|streams| {
         note_running(container, state, &group, &process)?;
         let dir = container.dir.duplicate().context("open the container")?;
-        Ok((streams, Writer::new(dir, container.ephemeral), listen(container)))
+        Ok((streams, Writer::new(dir), listen(container)))
     });
     match ready {
         Ok((streams, log, listener)) => {
