@@ -4,8 +4,8 @@ use super::log::{ENTRY_SIZE, Entry, INDEX, LOG, OLD_INDEX, OLD_LOG};
 use super::options::LogsOptions;
 use super::store::{Container, Engine, boot_id};
 use crate::error::{Context, Error, Result, warn};
-use crate::sys::Errno;
 use crate::sys::fs::{Dir, errno};
+use crate::sys::{Errno, time};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -114,13 +114,13 @@ fn count_lines(dir: &Dir, options: &LogsOptions) -> Result<u64> {
     Ok(count)
 }
 
-/// Shows what is added until the container has ended. A file that was renamed is read to its end
-/// first; then the one that goes on where it stopped.
+/// Shows what is added until the container has ended, or the time has come that was asked for. A
+/// file that was renamed is read to its end first; then the one that goes on where it stopped.
 fn follow(container: &Container, last: Option<Part>, lines: &mut Lines<'_>) -> Result<()> {
     let mut part = last;
     loop {
         // Asked before the last look, so that nothing written before the end is missed.
-        let ended = !is_running(container);
+        let ended = !is_running(container) || time::now() > lines.until;
         if let Some(open) = &mut part
             && !lines.show(open)?
         {

@@ -1,8 +1,9 @@
 //! What `logs` shows of a container's output, and how the log comes through a full disk.
 
-use crate::harness::{PATIENCE, Rocker, is_bare, skip, wait_until};
+use crate::harness::{PATIENCE, Rocker, finish, is_bare, skip, wait_until};
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[test]
 fn after_a_full_disk_the_log_shows_what_was_written_then() {
@@ -39,4 +40,24 @@ fn after_a_full_disk_the_log_shows_what_was_written_then() {
     let tail: Vec<String> = tail.collect();
     let tail: String = tail.into_iter().rev().collect();
     assert_eq!(rocker.ok(&["logs", "--tail", "3", "talk"]), tail);
+}
+
+#[test]
+fn what_is_followed_until_a_time_ends_then() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["--net", "none", "busybox", "sh", "-c", "echo early; sleep 1000"];
+    rocker.ok(&[&["run", "-d", "--name", "talk"], &words[..]].concat());
+    assert!(wait_until(PATIENCE, || rocker.ok(&["logs", "talk"]) == "early\n"));
+    let until = |time: &str| {
+        let command = rocker.command(&["logs", "-f", "--until", time, "talk"]);
+        let output = finish(command, b"", Duration::from_secs(10));
+        assert_eq!(output.code, 0, "{output:?}");
+        output.stdout
+    };
+    assert_eq!(until("1h"), "");
+    let start = Instant::now();
+    let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 1;
+    assert_eq!(until(&end.to_string()), "early\n");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(now >= end, "it ended after {:?}", start.elapsed());
 }
