@@ -71,6 +71,17 @@ impl Error {
         self
     }
 
+    /// The same error with the exit code of run, create and exec that failed before the program,
+    /// unless it has one of its own.
+    #[cold]
+    #[inline(never)]
+    pub fn before_program(mut self) -> Self {
+        if self.code == FAILURE {
+            self.code = ENGINE;
+        }
+        self
+    }
+
     /// The same error with another message.
     #[cold]
     #[inline(never)]

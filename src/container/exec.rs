@@ -11,7 +11,7 @@ use super::store::{Engine, no_such_container, not_running};
 use super::streams::Streams;
 use super::{runtime_spec, wiring};
 use crate::cgroups;
-use crate::error::{Context, ENGINE, Error, FAILURE, Result, warn};
+use crate::error::{Context, ENGINE, Error, Result, warn};
 use crate::runtime::create::Setup;
 use crate::runtime::state as processes;
 use crate::runtime::{self, Process, Program, Stdio, Target};
@@ -62,7 +62,7 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     if wiring::shared(&record).is_some() {
         namespaces = namespaces.and(Namespaces::NET);
     }
-    let outer = |error: Error| if error.code == FAILURE { error.code(ENGINE) } else { error };
+    let outer = Error::before_program;
     if options.tty && !relay::stdin_is_terminal() && !options.detach {
         warn("standard input is no terminal: the program has one, but its keys are not yours");
     }

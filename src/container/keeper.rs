@@ -4,7 +4,7 @@
 mod again;
 mod start;
 
-use self::start::{Running, bring_up, makes_network};
+use self::start::{Running, bring_up, makes_network, note_failure};
 use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
@@ -14,7 +14,7 @@ use super::streams::{Client, Streams};
 use super::wiring::{self, Wiring};
 use super::{layer, state};
 use crate::cgroups::Group;
-use crate::error::{Context, ENGINE, FAILURE, Result};
+use crate::error::{Context, ENGINE, Result};
 use crate::namespace::net;
 use crate::runtime::Process;
 use crate::sys::fs::Dir;
@@ -82,8 +82,7 @@ fn main((order, socket): (Order, OwnedFd)) -> ! {
             process::exit_now(code)
         }
         Err(error) => {
-            let error = if error.code == FAILURE { error.code(ENGINE) } else { error };
-            client.send(&FromKeeper::Failed(error));
+            client.send(&FromKeeper::Failed(error.before_program()));
             process::exit_now(1)
         }
     }
@@ -155,16 +154,14 @@ impl Keeper {
                 })
             }
             Err(error) => {
+                let error = error.before_program();
                 // The first error is the one to report; the next sweep repeats what fails here.
                 let clean = clean_up(&engine, &container, &state).is_ok();
                 layer::release(&engine, &container, &state);
                 if remove_on_failure && clean {
                     let _ = erase(&engine, &container, &record.name);
                 } else {
-                    let error = error.to_string();
-                    let state =
-                        State { error, status: Status::Exited, cgroups: Vec::new(), ..state };
-                    let _ = container.write_state(&State { pid: 0, keeper: 0, ..state }, false);
+                    note_failure(&container, state, &error);
                 }
                 container.unlock();
                 Err(error)

@@ -9,7 +9,7 @@ use super::spec::{self, ETC_FILES};
 use super::state::{clean_up, erase, settle, sweep};
 use super::store::{self, Container, Engine, boot_id};
 use super::{userns, volumes, wiring};
-use crate::error::{Context, ENGINE, Error, FAILURE, Result, debug, warn};
+use crate::error::{Context, Error, Result, debug, warn};
 use crate::image;
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::process;
@@ -300,7 +300,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     let (child, socket) = keeper::launch(order)?;
     relay::wait_started(socket.as_fd())
         .inspect_err(|_| relay::bury_keeper(child.pidfd.as_fd()))
-        .map_err(|error| if error.code == FAILURE { error.code(ENGINE) } else { error })?;
+        .map_err(Error::before_program)?;
     if !options.attach {
         return Ok(Ran::Detached(id));
     }

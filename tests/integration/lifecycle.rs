@@ -239,3 +239,32 @@ fn an_image_in_use_is_not_removed() {
     rocker.ok(&["rmi", "busybox"]);
     assert_eq!(rocker.ok(&["images", "-q"]), "");
 }
+
+#[test]
+fn a_start_that_fails_is_recorded_as_a_failure_with_its_time() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let volume = rocker.files().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let bind = format!("{}:/data", volume.display());
+    for (name, words) in [
+        ("missing", &["busybox", "nosuch"][..]),
+        ("refused", &["busybox", "/etc/passwd"]),
+        ("bound", &["-v", &bind, "busybox", "sh", "-c", "exit 5"]),
+    ] {
+        rocker.ok(&[&["create", "--net", "none", "--name", name], words].concat());
+    }
+    rocker.ok(&["start", "bound"]);
+    assert_eq!(rocker.ok(&["wait", "bound"]), "5\n");
+    fs::remove_dir(&volume).unwrap();
+    for (name, code) in [("missing", 127), ("refused", 126), ("bound", 125)] {
+        assert_eq!(rocker.run(&["start", name]).code, 1, "{name}");
+        assert_eq!(rocker.ok(&["wait", name]), format!("{code}\n"), "{name}");
+        let shown =
+            rocker.ok(&["ps", "--filter", &format!("name={name}"), "--format", "{{.Status}}"]);
+        assert!(shown.starts_with(&format!("Exited ({code}) ")), "{name}: {shown}");
+        assert!(!shown.contains("year"), "{name}: {shown}");
+        let state = rocker.inspect(name, "{{.State.FinishedAt}} {{.State.Error}}");
+        assert!(state.starts_with("20") && !state.ends_with("Z "), "{name}: {state}");
+    }
+    assert_eq!(rocker.ok(&["ps", "-q", "--filter", "exited=0"]), "");
+}

@@ -158,3 +158,19 @@ fn policies_that_make_no_sense_are_refused() {
     assert!(line.contains("cannot specify both --restart and --rm"), "{line}");
     rocker.ok(&["run", "--rm", "--restart", "no", "--image", "busybox", "true"]);
 }
+
+#[test]
+fn a_restart_that_fails_is_recorded_as_a_failure() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let volume = rocker.files().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let bind = format!("{}:/data:ro", volume.display());
+    let script = "while [ -e /data/stay ]; do usleep 10000; done; exit 3";
+    std::fs::write(volume.join("stay"), "").unwrap();
+    let options = ["run", "-d", "--name", "web", "--net", "none", "--restart", "always"];
+    rocker.ok(&[&options[..], &["-v", &bind, "busybox", "sh", "-c", script]].concat());
+    std::fs::remove_dir_all(&volume).unwrap();
+    assert!(wait_until(PATIENCE, || status(&rocker, "web") == "exited"));
+    let state = rocker.inspect("web", "{{.State.ExitCode}} {{.State.Error}}");
+    assert!(state.starts_with("125 ") && state.contains("volume: No such file"), "{state}");
+}

@@ -1,11 +1,10 @@
 //! A container that has ended is started again by its keeper, where its policy says so.
 
 use super::Keeper;
-use super::start::bring_up;
+use super::start::{bring_up, note_failure};
 use crate::container::record::{State, Status};
 use crate::container::state::clean_up;
 use crate::container::{layer, restart};
-use crate::error::Error;
 use crate::sys::{io, time, tty};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -32,7 +31,7 @@ impl Keeper {
         }
         let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
         if self.ending || stored.stopping || stored.stay_down {
-            self.stay_down(stored, None);
+            self.stay_down(stored);
             return false;
         }
         self.state =
@@ -57,7 +56,9 @@ impl Keeper {
             Err(error) => {
                 // The next sweep repeats what fails here.
                 let _ = clean_up(&self.engine, &self.container, &self.state);
-                self.stay_down(self.state.clone(), Some(error));
+                layer::release(&self.engine, &self.container, &self.state);
+                note_failure(&self.container, self.state.clone(), &error.before_program());
+                self.container.unlock();
                 false
             }
         }
@@ -81,11 +82,10 @@ impl Keeper {
     }
 
     /// Writes down that the container does not run, and unlocks it.
-    fn stay_down(&self, state: State, error: Option<Error>) {
+    fn stay_down(&self, state: State) {
         layer::release(&self.engine, &self.container, &state);
         let status = if state.stopping { Status::Stopped } else { Status::Exited };
-        let error = error.map(|error| error.to_string()).unwrap_or_default();
-        let ended = State { status, error, pid: 0, keeper: 0, cgroups: Vec::new(), ..state };
+        let ended = State { status, pid: 0, keeper: 0, cgroups: Vec::new(), ..state };
         // Where the disk is full it still is shown as exited, from the kernel's facts.
         let _ = self.container.write_state(&ended, true);
         self.container.unlock();

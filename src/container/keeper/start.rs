@@ -204,3 +204,22 @@ fn note_running(
     state.started_uptime = time::since_boot();
     container.write_state(state, false)
 }
+
+/// Writes down that the container could not be started: that is an end too, with its code and time.
+pub fn note_failure(container: &Container, state: State, error: &Error) {
+    let failed = State {
+        status: Status::Exited,
+        pid: 0,
+        keeper: 0,
+        cgroups: Vec::new(),
+        net: Default::default(),
+        port_mapping: Vec::new(),
+        finished: time::now(),
+        finished_uptime: time::since_boot(),
+        exit_code: error.code,
+        error: error.to_string(),
+        ..state
+    };
+    // The error is told all the same.
+    let _ = container.write_state(&failed, false);
+}
