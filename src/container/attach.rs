@@ -32,6 +32,7 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
     let relay = Relay {
         socket: connect(&container, true)?,
         stdin: options.interactive && record.interactive,
+        ends_stdin: record.ends_stdin(),
         terminal: record.tty,
         detach_keys: keys,
         signals: !options.no_signal_proxy && !record.tty,

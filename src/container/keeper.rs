@@ -298,15 +298,18 @@ impl Keeper {
     }
 
     fn serve_client(&mut self, index: usize, buffer: &mut [u8; CHUNK + 1]) {
-        let Self { clients, streams, process, .. } = self;
+        let Self { clients, streams, process, record, .. } = self;
         let client = &mut clients[index];
+        let mut leaves = false;
         client.flush();
         if streams.is_full() {
             return;
         }
         client.receive(buffer, &mut |message| match message {
             FromClient::Stdin(bytes) => streams.give(bytes),
-            FromClient::StdinEnd => streams.end_input(),
+            FromClient::StdinEnd if record.ends_stdin() => streams.end_input(),
+            // All that it gave has been taken.
+            FromClient::StdinEnd => leaves = true,
             FromClient::Resize(size) => streams.resize(size),
             FromClient::Signal(signal) => {
                 // It may have ended just now.
@@ -315,6 +318,7 @@ impl Keeper {
             // Too late: the container has another.
             FromClient::Network | FromClient::Hello { .. } => {}
         });
+        client.gone |= leaves;
     }
 
     fn forget_gone(&mut self) {

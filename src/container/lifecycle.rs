@@ -222,6 +222,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     let relay = Relay {
         socket,
         stdin,
+        ends_stdin: true,
         terminal: tty,
         detach_keys: keys,
         signals: !options.no_signal_proxy && !tty,
@@ -276,6 +277,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     clean_up(engine, &container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);
     let stdin = options.interactive && record.interactive;
+    let ends_stdin = record.ends_stdin();
     let fresh = State {
         stopping: false,
         stay_down: false,
@@ -292,7 +294,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         record,
         state: fresh,
         attached: options.attach,
-        owns_input: options.attach && stdin,
+        owns_input: options.attach && stdin && ends_stdin,
         announce: true,
         size: relay::terminal_size(),
         remove_on_failure: false,
@@ -305,7 +307,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         return Ok(Ran::Detached(id));
     }
     let signals = !options.no_signal_proxy && !tty;
-    let relay = Relay { socket, stdin, terminal: tty, detach_keys: keys, signals };
+    let relay = Relay { socket, stdin, ends_stdin, terminal: tty, detach_keys: keys, signals };
     relay_to_end(relay, child, id)
 }
 

@@ -58,9 +58,16 @@ pub struct Record {
     pub userns: Option<IdMap>,
     /// Nothing where the rights are those of every container.
     pub security: Option<Security>,
+    /// Made by `run -d`: the end of a client's input is not that of the program's.
+    pub keeps_stdin: Option<bool>,
 }
 
 impl Record {
+    /// Whether the program's input ends with that of a client.
+    pub fn ends_stdin(&self) -> bool {
+        self.keeps_stdin != Some(true)
+    }
+
     /// The entry point, and the command that is given to it.
     pub fn entrypoint_and_command(&self) -> (&[String], &[String]) {
         let words = self.entrypoint.map_or(0, |words| words as usize);

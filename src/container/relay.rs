@@ -19,6 +19,8 @@ pub struct Relay {
     pub socket: OwnedFd,
     /// Whether this client's input goes to the program.
     pub stdin: bool,
+    /// Whether the program's input ends with it; else the keeper lets this client go then.
+    pub ends_stdin: bool,
     /// Whether the program has a terminal.
     pub terminal: bool,
     pub detach_keys: Vec<u8>,
@@ -34,7 +36,7 @@ pub enum Left {
     Closed,
     /// Nobody reads the output any more: the program runs on.
     Unread,
-    /// By the keys: the program runs on.
+    /// By the keys, or by the end of input that is not the program's: that runs on.
     Detached,
     /// The container could not be started.
     Failed(Error),
@@ -291,7 +293,10 @@ impl Loop {
 
     fn read_keeper(&mut self, buffer: &mut [u8]) -> Result<Option<Left>> {
         let length = match io::receive(self.relay.socket.as_fd(), buffer) {
-            Ok((0, _)) | Err(Errno::ECONNRESET) => return Ok(Some(Left::Closed)),
+            Ok((0, _)) | Err(Errno::ECONNRESET) => {
+                let let_go = self.relay.stdin && !self.input_open && !self.relay.ends_stdin;
+                return Ok(Some(if let_go { Left::Detached } else { Left::Closed }));
+            }
             other => other.context("hear the keeper")?.0,
         };
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());

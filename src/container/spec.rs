@@ -86,6 +86,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         restart_most,
         security: security::decide(&options.security, membership::is_own(&network))?,
         userns: None,
+        keeps_stdin: options.detach.then_some(true),
         network,
         net,
         layer_mode: options.layer.clone().unwrap_or_default(),

@@ -268,3 +268,27 @@ fn a_start_that_fails_is_recorded_as_a_failure_with_its_time() {
     }
     assert_eq!(rocker.ok(&["ps", "-q", "--filter", "exited=0"]), "");
 }
+
+#[test]
+fn the_end_of_a_visitors_input_is_not_that_of_a_container_made_in_the_background() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "while read line; do echo got $line; done; echo end";
+    let words = ["--net", "none", "busybox", "sh", "-c", script];
+    rocker.ok(&[&["run", "-d", "-i", "--name", "server"], &words[..]].concat());
+    let mut expected = String::new();
+    for word in ["one", "two"] {
+        let output = rocker.run_with_input(&["attach", "server"], format!("{word}\n").as_bytes());
+        assert_eq!(output.code, 0, "{output:?}");
+        expected += &format!("got {word}\n");
+        assert!(wait_until(PATIENCE, || rocker.ok(&["logs", "server"]) == expected), "{word}");
+    }
+    assert_eq!(status(&rocker, "server"), "running");
+    rocker.ok(&["stop", "-t", "0", "server"]);
+    let output = rocker.run_with_input(&["start", "-ai", "server"], b"three\n");
+    assert_eq!((output.code, status(&rocker, "server").as_str()), (0, "running"), "{output:?}");
+    // One that was made to be attached ends with its input, whoever gives it that.
+    rocker.ok(&[&["create", "-i", "--name", "filter"], &words[..]].concat());
+    rocker.ok(&["start", "filter"]);
+    let output = rocker.run_with_input(&["attach", "filter"], b"one\n");
+    assert!(output.stdout.ends_with("end\n"), "{output:?}");
+}

@@ -342,6 +342,7 @@ fn of_command(record: &Record) -> Part<'static> {
         ("User", Part::Text(&record.user)),
         ("Tty", Part::Flag(record.tty)),
         ("OpenStdin", Part::Flag(record.interactive)),
+        ("StdinOnce", Part::Flag(record.interactive && record.ends_stdin())),
         ("Env", Part::Texts(&record.env)),
         ("Entrypoint", Part::Texts(entrypoint)),
         ("Cmd", Part::Texts(command)),
