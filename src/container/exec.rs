@@ -46,7 +46,11 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         args: options.words.clone(),
         env,
         user: options.user.clone().unwrap_or_else(|| record.user.clone()),
-        workdir: options.workdir.clone().unwrap_or_else(|| record.workdir.clone()),
+        workdir: options
+            .workdir
+            .clone()
+            .filter(|workdir| !workdir.is_empty())
+            .unwrap_or_else(|| record.workdir.clone()),
         rights: match options.privileged {
             true => security::all_rights(&record),
             false => security::rights(&record),

@@ -87,6 +87,7 @@ fn become_container(
     }
     let streams = set_up(spec, stdio, ends, socket)?;
     let prepared = program::prepare(&spec.program)?;
+    program::make_workdir(&spec.program)?;
     if spec.can_look_ahead() && !prepared.is_certain()? {
         exe::run_from_copy().context(PROTECT)?;
     }

@@ -48,10 +48,6 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
     if value(&env, "HOME").is_none() {
         env.push(format!("HOME={}", account.home));
     }
-    let workdir = &program.workdir;
-    if workdir != "/" {
-        make_directories(&root, workdir).context(format_args!("open the directory {workdir}"))?;
-    }
     let name = args.first().map_or("", String::as_str);
     let paths = match name.contains('/') {
         true => vec![c_string(name)?],
@@ -66,7 +62,7 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
         paths,
         args: args.iter().map(|word| c_string(word)).collect::<Result<_>>()?,
         env: env.iter().map(|entry| c_string(entry)).collect::<Result<_>>()?,
-        workdir: c_string(workdir)?,
+        workdir: c_string(&program.workdir)?,
         rights: program.rights.clone(),
     })
 }
@@ -75,6 +71,16 @@ impl Prepared {
     /// Whether executing the program certainly involves no file that a link of /proc leads to.
     pub fn is_certain(&self) -> Result<bool> {
         let root = Dir::open("/").context("open the root")?;
+/// Makes the directory that a first program starts in. Others find it, or there is none.
+pub fn make_workdir(program: &Program) -> Result<()> {
+    let workdir = &program.workdir;
+    if workdir != "/" {
+        let root = Dir::open("/").context("open the root")?;
+        make_directories(&root, workdir).context(format_args!("open the directory {workdir}"))?;
+    }
+    Ok(())
+}
+
         Ok(self.paths.iter().all(|path| match path.to_str() {
             Ok(path) if path.starts_with('/') => executable::is_certain(&root, path),
             Ok(path) => {

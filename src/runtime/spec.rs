@@ -60,7 +60,7 @@ pub struct Program {
     pub env: Vec<String>,
     /// `USER[:GROUP]`, names or numbers, looked up in the container; empty for root.
     pub user: String,
-    /// Absolute; made where it is missing.
+    /// Absolute; made for a first program where it is missing.
     pub workdir: String,
     pub rights: Rights,
     /// Where the container has users of its own.

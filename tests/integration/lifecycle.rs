@@ -292,3 +292,13 @@ fn the_end_of_a_visitors_input_is_not_that_of_a_container_made_in_the_background
     let output = rocker.run_with_input(&["attach", "filter"], b"one\n");
     assert!(output.stdout.ends_with("end\n"), "{output:?}");
 }
+
+#[test]
+fn exec_makes_no_directory_and_an_empty_one_is_the_containers_own() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none", "-w", "/made"]);
+    let said = rocker.refused(&["exec", "-w", "/nodir", "web", "pwd"], 125);
+    assert!(said.contains("/nodir: No such file or directory"), "{said}");
+    assert_eq!(rocker.run(&["exec", "web", "ls", "-d", "/nodir"]).code, 1);
+    assert_eq!(rocker.ok(&["exec", "-w", "", "web", "pwd"]), "/made\n");
+}
