@@ -122,9 +122,9 @@ fn args(options: &Options, image: &Image, words: &[String]) -> Result<(Vec<Strin
         ([], None) => args.extend(config.cmd.iter().cloned()),
         _ => args.extend(words.iter().cloned()),
     }
-    match args.first().is_some_and(|first| !first.is_empty()) {
-        true => Ok((args, entrypoint)),
-        false => Err(Error::new("no command was given, and the image names none")),
+    match args.is_empty() {
+        false => Ok((args, entrypoint)),
+        true => Err(Error::new("no command was given, and the image names none")),
     }
 }
 

@@ -49,6 +49,10 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
         env.push(format!("HOME={}", account.home));
     }
     let name = args.first().map_or("", String::as_str);
+    if name.is_empty() {
+        // With a directory before it, it would be that directory.
+        return Err(not_in_path("\"\""));
+    }
     let paths = match name.contains('/') {
         true => vec![c_string(name)?],
         false => value(&env, "PATH")
@@ -67,10 +71,6 @@ pub fn prepare(program: &Program) -> Result<Prepared> {
     })
 }
 
-impl Prepared {
-    /// Whether executing the program certainly involves no file that a link of /proc leads to.
-    pub fn is_certain(&self) -> Result<bool> {
-        let root = Dir::open("/").context("open the root")?;
 /// Makes the directory that a first program starts in. Others find it, or there is none.
 pub fn make_workdir(program: &Program) -> Result<()> {
     let workdir = &program.workdir;
@@ -81,6 +81,10 @@ pub fn make_workdir(program: &Program) -> Result<()> {
     Ok(())
 }
 
+impl Prepared {
+    /// Whether executing the program certainly involves no file that a link of /proc leads to.
+    pub fn is_certain(&self) -> Result<bool> {
+        let root = Dir::open("/").context("open the root")?;
         Ok(self.paths.iter().all(|path| match path.to_str() {
             Ok(path) if path.starts_with('/') => executable::is_certain(&root, path),
             Ok(path) => {
@@ -275,8 +279,12 @@ pub fn try_paths(prepared: &Prepared) -> Error {
             let message = path.to_string_lossy().into_owned();
             Error::from(Errno::ENOENT).message(message).code(NOT_FOUND)
         }
-        _ => Error::new(format!("{name}: executable file not found in $PATH")).code(NOT_FOUND),
+        _ => not_in_path(&name),
     }
+}
+
+fn not_in_path(name: &str) -> Error {
+    Error::new(format!("{name}: executable file not found in $PATH")).code(NOT_FOUND)
 }
 
 fn failure(path: &CString, errno: Errno) -> Error {

@@ -202,6 +202,15 @@ fn a_program_that_does_not_exist_gives_127() {
 }
 
 #[test]
+fn an_empty_word_is_a_program_that_does_not_exist() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none"]);
+    for words in [&["exec", "web", ""][..], &["run", "--rm", "--net", "none", "busybox", ""]] {
+        refused(&rocker, words, 127, &["\"\": executable file not found in $PATH"]);
+    }
+}
+
+#[test]
 fn a_program_that_may_not_be_executed_gives_126() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     run_refused(&rocker, &["--image", "busybox", "/etc/passwd"], 126, &["/etc/passwd"]);
