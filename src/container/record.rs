@@ -258,7 +258,8 @@ pub struct State {
     pub name: String,
     /// The words of the command, joined by blanks.
     pub command: String,
-    /// RFC 3339, in UTC: `2026-01-14T09:07:17Z`.
+    /// RFC 3339, in UTC, to the nanosecond: `2026-01-14T09:07:17.123456789Z`. It orders those of one
+    /// second.
     pub created_time: String,
     pub status: Status,
     /// `HOST:CTR` of each volume.

@@ -304,7 +304,7 @@ pub fn first_state(record: &Record) -> State {
         id: record.id.clone(),
         name: record.name.clone(),
         command: record.args.join(" "),
-        created_time: time::utc(record.created),
+        created_time: time::utc(time::now()),
         status: Status::Created,
         volume: record.mounts.iter().filter(|m| m.kind == MountKind::Bind).map(shown).collect(),
         network: record.network.clone(),

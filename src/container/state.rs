@@ -228,7 +228,9 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
             }
         }
     }
-    states.sort_by(|a, b| (b.created, &a.id).cmp(&(a.created, &b.id)));
+    states.sort_by(|a, b| {
+        (b.created, &b.created_time, &a.id).cmp(&(a.created, &a.created_time, &b.id))
+    });
     Ok(states)
 }
 

@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::sys::time;
 use miniserde::{Deserialize, Serialize, json};
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How the programs of an image are started, unless the command line says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +39,9 @@ pub struct Image {
     pub id: String,
     /// Sum of the layers' sizes.
     pub size: u64,
-    /// RFC 3339, UTC.
+    /// RFC 3339, UTC, to the nanosecond: which of two images is the newer one.
     pub created_time: String,
-    /// The same in seconds since the epoch.
+    /// The same in whole seconds since the epoch.
     pub created: i64,
     /// The lowest first.
     pub layers: Vec<LayerInfo>,
@@ -63,15 +62,14 @@ impl Image {
     /// A new image, made now.
     pub fn new(reference: &Reference, contents: Contents) -> Self {
         let Contents { layers, config, comment, author } = contents;
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let created = i64::try_from(created.as_secs()).unwrap_or(i64::MAX);
+        let created = time::now();
         Self {
             name: reference.name.clone(),
             tag: reference.tag.clone(),
             id: id(&layers, &config),
             size: layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)),
             created_time: time::utc(created),
-            created,
+            created: created / time::SECOND,
             layers,
             config,
             comment,

@@ -111,7 +111,7 @@ impl Store {
             }
         }
         images.sort_by(|a, b| {
-            b.created.cmp(&a.created).then_with(|| (&a.name, &a.tag).cmp(&(&b.name, &b.tag)))
+            (&b.created_time, &a.name, &a.tag).cmp(&(&a.created_time, &b.name, &b.tag))
         });
         Ok(images)
     }

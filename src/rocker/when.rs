@@ -1,10 +1,9 @@
 //! Instants as text: RFC 3339 in UTC, the local time of tables, and what `--since` takes.
 
 use crate::error::{Error, Result};
-use crate::sys::time::{date, local};
+use crate::sys::time::{SECOND, date, local, utc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
 
 /// Nanoseconds since the epoch.
@@ -32,23 +31,10 @@ fn two(text: &mut String, number: i64, before: char) {
 
 /// `2026-01-14T17:07:17.123456789Z`; what never happened (0) is the year 1, as with docker.
 pub fn rfc3339(nanoseconds: i64) -> String {
-    if nanoseconds == 0 {
-        return "0001-01-01T00:00:00Z".to_string();
+    match nanoseconds {
+        0 => "0001-01-01T00:00:00Z".to_string(),
+        _ => utc(nanoseconds),
     }
-    let seconds = nanoseconds.div_euclid(SECOND);
-    let (year, month, day) = date(seconds.div_euclid(DAY));
-    let of_day = seconds.rem_euclid(DAY);
-    let mut text = format!("{year:04}");
-    two(&mut text, month, '-');
-    two(&mut text, day, '-');
-    two(&mut text, of_day / 3600, 'T');
-    two(&mut text, of_day / 60 % 60, ':');
-    two(&mut text, of_day % 60, ':');
-    let fraction = (nanoseconds.rem_euclid(SECOND) + SECOND).to_string();
-    text.push('.');
-    text.push_str(&fraction[1..]);
-    text.push('Z');
-    text
 }
 
 /// `2026-01-14 17:07:17` where the host lives.

@@ -20,6 +20,9 @@ pub struct Local {
     pub zone: String,
 }
 
+/// Nanoseconds of a second.
+pub const SECOND: i64 = 1_000_000_000;
+
 /// Nanoseconds since the epoch.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -79,12 +82,14 @@ pub fn date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
-/// An instant in UTC, from seconds since the epoch: `2026-01-14T09:07:17Z`.
-pub fn utc(seconds: i64) -> String {
+/// An instant in UTC, from nanoseconds since the epoch: `2026-01-14T09:07:17.123456789Z`. Later ones
+/// are greater as texts too.
+pub fn utc(nanoseconds: i64) -> String {
+    let (seconds, rest) = (nanoseconds.div_euclid(SECOND), nanoseconds.rem_euclid(SECOND));
     let (year, month, day) = date(seconds.div_euclid(86_400));
-    let rest = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let of_day = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{rest:09}Z")
 }
 
 #[cfg(test)]
@@ -93,11 +98,16 @@ mod tests {
 
     #[test]
     fn leap_days_and_centuries_have_their_dates_in_utc() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-        assert_eq!(utc(1_795_458_323), "2026-11-23T18:25:23Z");
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (1_795_458_323, "2026-11-23T18:25:23"),
+        ] {
+            assert_eq!(utc(seconds * SECOND + 5), format!("{expected}.000000005Z"));
+        }
+        assert_eq!(utc(-1), "1969-12-31T23:59:59.999999999Z");
     }
 
     #[test]

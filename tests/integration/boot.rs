@@ -27,10 +27,6 @@ fn boot_starts_what_is_marked_in_its_order_and_a_second_one_nothing() {
         ("runs", "always"),
     ] {
         sleeper(&rocker, name, policy);
-        // The order is that of seconds.
-        if name == "second" {
-            std::thread::sleep(std::time::Duration::from_millis(1100));
-        }
     }
     rocker.ok(&["start", "stopped", "killed", "runs"]);
     rocker.ok(&["stop", "-t", "0", "stopped"]);

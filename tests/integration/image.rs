@@ -347,6 +347,20 @@ fn an_image_with_two_names_goes_with_the_last() {
 }
 
 #[test]
+fn images_of_one_second_are_told_apart_by_their_time() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    for (name, data) in [("c", b"1"), ("a", b"2"), ("d", b"3"), ("b", b"4")] {
+        imported(&rocker, &[file("a", data)], name);
+    }
+    let listed = |options: &[&str]| {
+        rocker.ok(&[&["images", "--format", "{{.Repository}}"], options].concat())
+    };
+    assert_eq!(listed(&[]), "b\nd\na\nc\n");
+    assert_eq!(listed(&["--filter", "since=a"]), "b\nd\n");
+    assert_eq!(listed(&["--filter", "before=d"]), "a\nc\n");
+}
+
+#[test]
 fn a_damaged_record_hides_no_other_image_and_can_be_removed() {
     let Some(rocker) = Rocker::as_root() else { return };
     imported(&rocker, &[file("a", b"one")], "good");

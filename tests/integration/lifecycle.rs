@@ -302,3 +302,15 @@ fn exec_makes_no_directory_and_an_empty_one_is_the_containers_own() {
     assert_eq!(rocker.run(&["exec", "web", "ls", "-d", "/nodir"]).code, 1);
     assert_eq!(rocker.ok(&["exec", "-w", "", "web", "pwd"]), "/made\n");
 }
+
+#[test]
+fn what_was_made_within_one_second_is_listed_in_its_order() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for number in 1..=6 {
+        let name = format!("c{number}");
+        rocker.ok(&["create", "--net", "none", "--name", &name, "busybox", "true"]);
+        assert_eq!(rocker.ok(&["ps", "-l", "--format", "{{.Names}}"]), format!("{name}\n"));
+    }
+    let listed = rocker.ok(&["ps", "-n", "4", "--format", "{{.Names}}"]);
+    assert_eq!(listed, "c6\nc5\nc4\nc3\n");
+}

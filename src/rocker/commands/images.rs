@@ -76,7 +76,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     // An image that is named is looked up once: what counts is when it was made.
     for filter in &mut filters {
         if matches!(&*filter.key, "before" | "since") {
-            filter.value = engine.images.find(&filter.value)?.created.to_string();
+            filter.value = engine.images.find(&filter.value)?.created_time;
         }
     }
     let mut images = engine.images.list_all(&mut |error| warn(error))?;
@@ -169,8 +169,8 @@ fn holds(image: &Image, filter: &Filter) -> bool {
     match &*filter.key {
         "reference" => named(image, &filter.value),
         "label" => list::has_label(&image.config.labels, &filter.value),
-        "before" => filter.value.parse().is_ok_and(|created: i64| image.created < created),
-        "since" => filter.value.parse().is_ok_and(|created: i64| image.created > created),
+        "before" => image.created_time < filter.value,
+        "since" => image.created_time > filter.value,
         // Each image that is kept has a name.
         "dangling" => filter.value != "true",
         _ => false,

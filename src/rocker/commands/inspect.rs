@@ -128,7 +128,7 @@ fn of_image(engine: &Engine, image: &Image) -> Result<Value> {
         ("Id", Part::Text(&format!("sha256:{}", image.id))),
         ("RepoTags", Part::Texts(&names)),
         ("RepoDigests", Part::Texts(&[])),
-        ("Created", Part::Text(&image.created_time)),
+        ("Created", Part::Text(&when::rfc3339(image.created.saturating_mul(1_000_000_000)))),
         ("Author", Part::Text(&image.author)),
         ("Comment", Part::Text(&image.comment)),
         ("Architecture", Part::Text("amd64")),
