@@ -132,7 +132,7 @@ fn shown_id(image: &Image, full: bool) -> String {
     }
 }
 
-/// Whether an image is called by `NAME` or `NAME:TAG`, `*` and `?` standing for anything.
+/// Whether an image is called by `NAME` or `NAME:TAG`, `*` and `?` standing for anything but `/`.
 fn named(image: &Image, wanted: &str) -> bool {
     let whole = format!("{}:{}", image.name, image.tag);
     glob(wanted.as_bytes(), image.name.as_bytes()) || glob(wanted.as_bytes(), whole.as_bytes())
@@ -148,17 +148,18 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
                 star = Some((at, place));
                 at += 1;
             }
-            Some(byte) if *byte == b'?' || *byte == text[place] => {
+            Some(byte) if *byte == text[place] || *byte == b'?' && text[place] != b'/' => {
                 at += 1;
                 place += 1;
             }
             _ => match star {
-                Some((before, from)) => {
+                // No earlier star could take a `/` either.
+                Some((before, from)) if text[from] != b'/' => {
                     star = Some((before, from + 1));
                     at = before + 1;
                     place = from + 1;
                 }
-                None => return false,
+                _ => return false,
             },
         }
     }
@@ -225,10 +226,22 @@ mod tests {
 
     #[test]
     fn an_image_is_found_by_name_reference_and_pattern() {
-        for wanted in ["local/app", "local/app:1.2", "local/*", "*:1.?", "*"] {
+        for wanted in ["local/app", "local/app:1.2", "local/*", "l*/a*p", "*/*:1.?", "*l/?pp"] {
             assert!(named(&sample(), wanted), "{wanted}");
         }
-        for wanted in ["app", "local/app:1", "local", "", "*x", "local/app:1.2?"] {
+        for wanted in [
+            "app",
+            "local/app:1",
+            "local",
+            "",
+            "*x",
+            "local/app:1.2?",
+            "*",
+            "l*",
+            "local?app",
+            "*:1.2",
+            "*/*/*",
+        ] {
             assert!(!named(&sample(), wanted), "{wanted}");
         }
     }
