@@ -1,6 +1,8 @@
 //! From create to rm: what each state allows, and what is said of it.
 
-use crate::harness::{PATIENCE, Rocker, finish, has_program, names, one_line, skip, wait_until};
+use crate::harness::{
+    PATIENCE, Rocker, base_image, finish, has_program, names, one_line, skip, wait_until,
+};
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
@@ -313,4 +315,27 @@ fn what_was_made_within_one_second_is_listed_in_its_order() {
     }
     let listed = rocker.ok(&["ps", "-n", "4", "--format", "{{.Names}}"]);
     assert_eq!(listed, "c6\nc5\nc4\nc3\n");
+}
+
+#[test]
+fn containers_are_found_by_an_ancestor_of_their_image() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let create = |name: &str, image: &str| {
+        rocker.ok(&["create", "--net", "none", "--name", name, image, "true"]);
+    };
+    create("first", "busybox");
+    rocker.ok(&["commit", "first", "child"]);
+    rocker.ok(&["import", "-c", "ENV A=1", base_image().to_str().unwrap(), "sibling"]);
+    create("second", "child");
+    create("third", "sibling");
+    let found = |image: &str| {
+        let filter = format!("ancestor={image}");
+        rocker.ok(&["ps", "--filter", &filter, "--format", "{{.Names}}"])
+    };
+    assert_eq!(found("busybox"), "second\nfirst\n");
+    assert_eq!(found("child"), "second\n");
+    // It has the layers of the first, but was not made of it.
+    let id = rocker.inspect("busybox", "{{.Id}}");
+    assert_eq!(found(&id["sha256:".len()..][..12]), "second\nfirst\n");
+    assert_eq!(found("nosuch"), "");
 }

@@ -4,6 +4,7 @@ use super::Globals;
 use crate::container::record::{MountKind, Record, State, Status};
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, Result};
+use crate::image::Image;
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
@@ -89,11 +90,14 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     let filters = list::filters(&options.filters, FILTERS)?;
     filters.iter().try_for_each(check)?;
     let engine = globals.engine()?;
+    let ancestors = filters.iter().filter(|filter| filter.key == "ancestor");
+    let ancestors: Vec<Image> =
+        ancestors.filter_map(|filter| engine.images.find(&filter.value).ok()).collect();
     let mut states = Vec::new();
     for state in container::list(&engine)? {
         let needed = filters.iter().any(|filter| matches!(&*filter.key, "label" | "ancestor"));
         let record = needed.then(|| record(&engine, &state)).flatten();
-        if list::passes(&filters, |filter| holds(&state, record.as_ref(), filter)) {
+        if list::passes(&filters, |filter| holds(&state, record.as_ref(), &ancestors, filter)) {
             states.push(state);
         }
     }
@@ -165,8 +169,9 @@ fn check(filter: &Filter) -> Result<()> {
     }
 }
 
-/// Whether a filter holds. The record is needed for `label`, and for `ancestor` by id.
-fn holds(state: &State, record: Option<&Record>, filter: &Filter) -> bool {
+/// Whether a filter holds. The record is needed for `label` and `ancestor`. Of that one there are
+/// the images that are meant; one that is gone is known by its name or id only.
+fn holds(state: &State, record: Option<&Record>, ancestors: &[Image], filter: &Filter) -> bool {
     let wanted = &*filter.value;
     match &*filter.key {
         "id" => list::matches(&state.id, wanted),
@@ -179,13 +184,24 @@ fn holds(state: &State, record: Option<&Record>, filter: &Filter) -> bool {
         "ancestor" => {
             let image = &state.image_name;
             let id = wanted.strip_prefix("sha256:").unwrap_or(wanted);
-            let by_id = |record: &Record| id.len() >= 4 && record.image_id.starts_with(id);
+            let by_id = |record: &Record| {
+                id.len() >= 4 && record.image_id.starts_with(id)
+                    || ancestors.iter().any(|image| descends(record, image))
+            };
             image == wanted
                 || image.strip_prefix(wanted) == Some(":latest")
                 || record.is_some_and(by_id)
         }
         _ => false,
     }
+}
+
+/// Whether a container's image is this one, or was made of it: then it has further layers on top.
+fn descends(record: &Record, image: &Image) -> bool {
+    let (own, below) = (&record.layers, &image.layers);
+    let is_made_of =
+        own.len() > below.len() && own.iter().zip(below).all(|(own, below)| *own == below.digest);
+    is_made_of || record.image_id == image.id
 }
 
 fn ended(state: &State) -> bool {
@@ -320,7 +336,7 @@ mod tests {
             ("label=a", false),
         ] {
             assert!(check(&filter(text)[0]).is_ok());
-            let holds = holds(&sample(), None, &filter(text)[0]);
+            let holds = holds(&sample(), None, &[], &filter(text)[0]);
             assert_eq!(holds, expected, "{text}");
         }
         assert!(check(&filter("status=sleeping")[0]).is_err());
