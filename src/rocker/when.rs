@@ -2,17 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::sys::time::{SECOND, date, local, utc};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 86_400;
-
-/// Nanoseconds since the epoch.
-pub fn now() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => since.as_nanos() as i64,
-        Err(before) => -(before.duration().as_nanos() as i64),
-    }
-}
 
 /// How many days after 1970-01-01 a day of the Gregorian calendar is.
 fn days(year: i64, month: i64, day: i64) -> i64 {

@@ -7,6 +7,7 @@ use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, units, when};
+use crate::sys::time;
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -180,7 +181,7 @@ fn holds(image: &Image, filter: &Filter) -> bool {
 
 /// One image under docker's keys.
 fn row(image: &Image, full: bool) -> Value {
-    let ago = units::duration(when::now() / 1_000_000_000 - image.created) + " ago";
+    let ago = units::duration(time::now() / 1_000_000_000 - image.created) + " ago";
     let size = units::size(image.size);
     json::object(&mut [
         ("Containers", Part::Text("N/A")),

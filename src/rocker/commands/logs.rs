@@ -6,7 +6,7 @@ use crate::container::{self, Stream};
 use crate::error::{Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::{print, units, when};
-use crate::sys::io;
+use crate::sys::{io, time};
 use std::os::fd::AsFd;
 
 #[derive(Default)]
@@ -54,7 +54,7 @@ Examples:
             spec: "--since TIME",
             about: "Only what was written from then on",
             set: |o, value| {
-                o.logs.since = Some(when::parse(&value.text(), when::now())?);
+                o.logs.since = Some(when::parse(&value.text(), time::now())?);
                 Ok(())
             },
         },
@@ -62,7 +62,7 @@ Examples:
             spec: "--until TIME",
             about: "Only what was written before",
             set: |o, value| {
-                o.logs.until = Some(when::parse(&value.text(), when::now())?);
+                o.logs.until = Some(when::parse(&value.text(), time::now())?);
                 Ok(())
             },
         },

@@ -210,7 +210,7 @@ fn ended(state: &State) -> bool {
 
 /// One container under docker's keys.
 fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
-    let now = Now { wall: when::now(), uptime: time::since_boot() };
+    let now = Now { wall: time::now(), uptime: time::since_boot() };
     let command = if full { state.command.clone() } else { print::cut(&state.command, WIDTH) };
     let mounts: Vec<String> = record
         .iter()
