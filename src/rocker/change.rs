@@ -6,33 +6,55 @@ use crate::image::ImageConfig;
 use crate::sys::signal;
 use miniserde::json::Value;
 
-/// Applies one instruction: `ENV`, `CMD`, `ENTRYPOINT`, `WORKDIR`, `USER`, `LABEL`, `EXPOSE`,
-/// `STOPSIGNAL` or `VOLUME`.
-pub fn apply(config: &mut ImageConfig, line: &str) -> Result<()> {
-    let line = line.trim();
-    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    change(config, &name.to_ascii_uppercase(), rest.trim())
-        .map_err(|why| Error::new(format!("invalid change '{line}': {why}")).code(ENGINE))
+/// Why a line is no change.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// More alternatives inside alternatives are refused, since each level is a call of this program.
+const DEEPEST: u32 = 64;
+
+/// Applies instructions: `ENV`, `CMD`, `ENTRYPOINT`, `WORKDIR`, `USER`, `LABEL`, `EXPOSE`,
+/// `STOPSIGNAL` or `VOLUME`. All but the commands may name variables of the image.
+pub fn apply(config: &mut ImageConfig, lines: &[String]) -> Result<()> {
+    let mut has_command = false;
+    lines.iter().try_for_each(|line| {
+        let line = line.trim();
+        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        change(config, &name.to_ascii_uppercase(), rest.trim(), &mut has_command)
+            .map_err(|why| Error::new(format!("invalid change '{line}': {why}")).code(ENGINE))
+    })
 }
 
-fn change(config: &mut ImageConfig, name: &str, rest: &str) -> std::result::Result<(), String> {
+fn change(config: &mut ImageConfig, name: &str, rest: &str, has_command: &mut bool) -> Parsed<()> {
+    let expanded;
+    let rest = match name {
+        "WORKDIR" | "USER" | "EXPOSE" | "STOPSIGNAL" => {
+            expanded = expand(rest, &config.env)?;
+            &*expanded
+        }
+        _ => rest,
+    };
     if rest.is_empty() && !matches!(name, "CMD" | "ENTRYPOINT") {
         return Err(format!("{name} needs a value"));
     }
     match name {
         "ENV" => {
-            for (key, value) in pairs(rest)? {
+            for (key, value) in pairs(rest, &config.env)? {
                 let start = format!("{key}=");
                 config.env.retain(|known| !known.starts_with(&start));
                 config.env.push(start + &value);
             }
         }
-        "LABEL" => config.labels.extend(pairs(rest)?),
-        "CMD" => config.cmd = command(rest)?,
+        "LABEL" => config.labels.extend(pairs(rest, &config.env)?),
+        "CMD" => {
+            config.cmd = command(rest)?;
+            *has_command = true;
+        }
         "ENTRYPOINT" => {
             config.entrypoint = command(rest)?;
-            // The arguments belonged to the old one.
-            config.cmd.clear();
+            // The arguments belonged to the old one, unless they have just been given.
+            if !*has_command {
+                config.cmd.clear();
+            }
         }
         "WORKDIR" if rest.starts_with('/') => config.working_dir = rest.to_string(),
         "WORKDIR" => {
@@ -42,7 +64,7 @@ fn change(config: &mut ImageConfig, name: &str, rest: &str) -> std::result::Resu
         "USER" => config.user = rest.to_string(),
         "EXPOSE" => {
             for port in rest.split_ascii_whitespace() {
-                let port = check_port(port)?;
+                let port = check_port(&port.to_ascii_lowercase())?;
                 if !config.exposed_ports.contains(&port) {
                     config.exposed_ports.push(port);
                 }
@@ -54,6 +76,7 @@ fn change(config: &mut ImageConfig, name: &str, rest: &str) -> std::result::Resu
         },
         "VOLUME" => {
             for path in words(rest)? {
+                let path = expand(&path, &config.env)?;
                 if !path.starts_with('/') {
                     return Err(format!("{path} is not an absolute path"));
                 }
@@ -72,7 +95,7 @@ fn change(config: &mut ImageConfig, name: &str, rest: &str) -> std::result::Resu
 }
 
 /// `["a", "b"]` as it is; anything else is a line for the shell.
-fn command(text: &str) -> std::result::Result<Vec<String>, String> {
+fn command(text: &str) -> Parsed<Vec<String>> {
     Ok(match text {
         "" => Vec::new(),
         _ if text.starts_with('[') => words(text)?,
@@ -81,7 +104,7 @@ fn command(text: &str) -> std::result::Result<Vec<String>, String> {
 }
 
 /// A JSON list of strings, or words between blanks.
-fn words(text: &str) -> std::result::Result<Vec<String>, String> {
+fn words(text: &str) -> Parsed<Vec<String>> {
     if !text.starts_with('[') {
         return Ok(text.split_ascii_whitespace().map(str::to_string).collect());
     }
@@ -97,55 +120,107 @@ fn words(text: &str) -> std::result::Result<Vec<String>, String> {
 }
 
 /// `KEY=VALUE …` with quotes, or the old form `KEY VALUE`.
-fn pairs(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
+fn pairs(text: &str, env: &[String]) -> Parsed<Vec<(String, String)>> {
+    let mut shell = Shell { rest: text, env, depth: 0 };
     let first = text.split(char::is_whitespace).next().unwrap_or_default();
     if !first.contains('=') {
         return match text.split_once(char::is_whitespace) {
-            Some((key, value)) => Ok(vec![(key.to_string(), value.trim_start().to_string())]),
+            Some((key, value)) => Ok(vec![(key.to_string(), expand(value.trim_start(), env)?)]),
             None => Err(format!("{} is not KEY=VALUE", json::compact(&json::text(text)))),
         };
     }
     let mut list = Vec::new();
-    for word in quoted_words(text)? {
+    while !shell.rest.is_empty() {
+        let word = shell.word(char::is_whitespace)?;
         match word.split_once('=') {
             Some((key, value)) if !key.is_empty() => {
                 list.push((key.to_string(), value.to_string()));
             }
             _ => return Err(format!("{word} is not KEY=VALUE")),
         }
+        shell.rest = shell.rest.trim_start();
     }
     Ok(list)
 }
 
-/// Words between blanks; quotes and backslashes keep blanks in a word.
-fn quoted_words(text: &str) -> std::result::Result<Vec<String>, String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match (character, quote) {
-            ('\\', None | Some('"')) => {
-                word.get_or_insert_default().extend(characters.next());
+/// The text without its quotes, its variables replaced.
+fn expand(text: &str, env: &[String]) -> Parsed<String> {
+    Shell { rest: text, env, depth: 0 }.word(|_| false)
+}
+
+/// Text that is read as a shell would.
+struct Shell<'a> {
+    rest: &'a str,
+    env: &'a [String],
+    depth: u32,
+}
+
+impl Shell<'_> {
+    /// Takes a word off, up to a character that ends it: quotes and backslashes keep that in.
+    fn word(&mut self, is_end: fn(char) -> bool) -> Parsed<String> {
+        let mut word = String::new();
+        let mut quote = None;
+        while let Some(character) = self.rest.chars().next() {
+            if quote.is_none() && is_end(character) {
+                break;
             }
-            (_, Some(open)) if character == open => quote = None,
-            ('"' | '\'', None) => {
-                quote = Some(character);
-                word.get_or_insert_default();
+            self.rest = &self.rest[character.len_utf8()..];
+            match (character, quote) {
+                ('$', None | Some('"')) => word.push_str(&self.variable()?),
+                ('\\', None | Some('"')) => {
+                    let next = self.rest.chars().next();
+                    if quote.is_some() && !matches!(next, Some('"' | '\\' | '$')) {
+                        word.push('\\');
+                    }
+                    word.extend(next);
+                    self.rest = &self.rest[next.map_or(0, char::len_utf8)..];
+                }
+                (_, Some(open)) if character == open => quote = None,
+                ('"' | '\'', None) => quote = Some(character),
+                _ => word.push(character),
             }
-            (_, None) if character.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(character),
+        }
+        match quote {
+            Some(open) => Err(format!("{open} is not closed")),
+            None => Ok(word),
         }
     }
-    words.extend(word);
-    match quote {
-        Some(open) => Err(format!("{open} is not closed")),
-        None => Ok(words),
+
+    /// The value of the variable behind a `$`; empty where there is none of that name.
+    fn variable(&mut self) -> Parsed<String> {
+        let inner = self.rest.strip_prefix('{');
+        let rest = inner.unwrap_or(self.rest);
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        let entry = self.env.iter().filter_map(|entry| entry.split_once('='));
+        let value = entry.filter(|(key, _)| *key == name).map(|(_, value)| value).next();
+        let value = value.unwrap_or_default();
+        let (sign, rest) = match (inner, rest.get(..2)) {
+            (None, _) if name.is_empty() => return Ok("$".to_string()),
+            (None, _) => ("", rest),
+            (_, Some(sign @ (":-" | ":+"))) if self.depth < DEEPEST => (sign, &rest[2..]),
+            _ if rest.starts_with('}') && !name.is_empty() => ("", &rest[1..]),
+            _ => return Err("only ${NAME}, ${NAME:-WORD} and ${NAME:+WORD} are known".to_string()),
+        };
+        self.rest = rest;
+        if sign.is_empty() {
+            return Ok(value.to_string());
+        }
+        self.depth += 1;
+        let word = self.word(|c| c == '}')?;
+        self.depth -= 1;
+        self.rest = self.rest.strip_prefix('}').ok_or("${ is not closed")?;
+        Ok(match (sign, value) {
+            (":-", "") => word,
+            (":+", "") => String::new(),
+            (":+", _) => word,
+            _ => value.to_string(),
+        })
     }
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`; the protocol is added.
-fn check_port(text: &str) -> std::result::Result<String, String> {
+fn check_port(text: &str) -> Parsed<String> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
     let (from, to) = ports.split_once('-').unwrap_or((ports, ports));
@@ -163,7 +238,8 @@ mod tests {
 
     fn changed(lines: &[&str]) -> Result<ImageConfig> {
         let mut config = ImageConfig::default();
-        lines.iter().try_for_each(|line| apply(&mut config, line)).map(|()| config)
+        let lines: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
+        apply(&mut config, &lines).map(|()| config)
     }
 
     #[test]
@@ -177,9 +253,48 @@ mod tests {
     fn commands_are_lists_or_lines_for_the_shell() {
         let config = changed(&[r#"CMD ["sh", "-c", "echo hi"]"#]).unwrap();
         assert_eq!(config.cmd, ["sh", "-c", "echo hi"]);
-        let config = changed(&["CMD [\"x\"]", "ENTRYPOINT top -b"]).unwrap();
+        let config = changed(&["ENTRYPOINT top -b"]).unwrap();
         assert_eq!(config.entrypoint, ["/bin/sh", "-c", "top -b"]);
+    }
+
+    #[test]
+    fn an_entry_point_drops_the_command_unless_that_was_given_with_it() {
+        let config = changed(&["CMD [\"x\"]", "ENTRYPOINT [\"e\"]"]).unwrap();
+        assert_eq!(
+            (&config.cmd[..], &config.entrypoint[..]),
+            (&["x".into()][..], &["e".into()][..])
+        );
+        let mut config = ImageConfig { cmd: vec!["old".into()], ..Default::default() };
+        apply(&mut config, &["ENTRYPOINT [\"e\"]".into()]).unwrap();
         assert!(config.cmd.is_empty());
+    }
+
+    #[test]
+    fn variables_of_the_lines_before_are_replaced() {
+        let config = changed(&[
+            "ENV A=1 PATH=/bin E=",
+            r#"ENV A=2 B=$A C='$A' D=\$A F="${A}b \"$A\" $" PATH=$PATH:/opt/${NONE}bin"#,
+            "ENV G=${E:-x$A} H=${A:-x} I=${A:+'y }'} J=${NONE:+x}${NONE:-${E:-z}} K=\"$B $A\"",
+            "ENV OLD say $A \"it\"",
+            "LABEL a$A=$A",
+            "WORKDIR $PATH",
+            "USER $A:${B}",
+            "EXPOSE $A ${A}0/UDP",
+            "STOPSIGNAL $A",
+            "VOLUME /$A",
+            r#"VOLUME ["/v$A"]"#,
+            r#"CMD ["$A"]"#,
+            "ENTRYPOINT echo $A",
+        ])
+        .unwrap();
+        let env = "E= A=2 B=1 C=$A D=$A F=1b \"1\" $ PATH=/bin:/opt/bin G=x2 H=2 I=y } J=z K=1 2";
+        assert_eq!(config.env.join(" "), env.to_string() + " OLD=say 2 it");
+        assert_eq!(config.labels.get("a2").map(String::as_str), Some("2"));
+        assert_eq!((&*config.working_dir, &*config.user), ("/bin:/opt/bin", "2:1"));
+        assert_eq!(config.exposed_ports, ["2/tcp", "20/udp"]);
+        assert_eq!(config.stop_signal, "SIGINT");
+        assert_eq!(config.volumes, ["/2", "/v2"]);
+        assert_eq!((&*config.cmd[0], &*config.entrypoint[2]), ("$A", "echo $A"));
     }
 
     #[test]
@@ -219,9 +334,17 @@ mod tests {
             "EXPOSE 80/ip",
             "STOPSIGNAL nope",
             "VOLUME data",
+            "WORKDIR $NONE",
+            "ENV A=${",
+            "ENV A=${A",
+            "ENV A=${A:-b",
+            "ENV A=${A#b}",
+            "ENV A=${}",
+            "ENV A=${é}",
         ];
         for line in lines {
             assert_eq!(changed(&[line]).map_err(|error| error.code), Err(ENGINE), "{line}");
         }
+        assert!(changed(&[&format!("ENV A={}", "${A:-".repeat(10_000))]).is_err());
     }
 }

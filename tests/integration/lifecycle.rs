@@ -177,6 +177,21 @@ fn a_committed_image_starts_what_its_container_ran() {
 }
 
 #[test]
+fn changes_of_a_commit_know_the_variables_of_the_image() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["create", "--net", "none", "--name", "web", "-e", "A=1", "busybox", "old"]);
+    let path = "ENV PATH=$PATH:/opt/bin B=${A}2";
+    rocker.ok(&["commit", "-c", path, "-c", "LABEL b=$B", "-c", "CMD echo $B", "web", "web"]);
+    let run = ["run", "--rm", "--net", "none", "web"];
+    assert_eq!(rocker.ok(&run), "12\n");
+    assert_eq!(rocker.inspect("web:latest", "{{.Config.Labels}}"), "map[b:12]");
+    // A command that is given with an entry point stays.
+    let given = ["commit", "-c", r#"CMD ["x"]"#, "-c", r#"ENTRYPOINT ["echo"]"#, "web", "both"];
+    rocker.ok(&given);
+    assert_eq!(rocker.ok(&["run", "--rm", "--net", "none", "both"]), "x\n");
+}
+
+#[test]
 fn nothing_is_left_of_a_container_that_cannot_be_made() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {

@@ -30,12 +30,7 @@ Examples:
         Flag {
             spec: "-c, --change INSTRUCTION",
             about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
-            set: |o, value| {
-                let line = value.text();
-                change::apply(&mut Default::default(), &line)?;
-                o.changes.push(line);
-                Ok(())
-            },
+            set: |o, value| value.set(&mut o.changes),
         },
         Flag {
             spec: "-m, --message TEXT",
@@ -60,9 +55,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     let reference = Reference::parse(image)?;
     let engine = globals.engine()?;
     let mut config = container::image_config(&engine, name)?;
-    for line in &options.changes {
-        change::apply(&mut config, line)?;
-    }
+    change::apply(&mut config, &options.changes)?;
     let changes = CommitChanges { message: options.message, author: options.author, config };
     let image = container::commit(&engine, name, &reference, changes)?;
     print::line(&format!("sha256:{}", image.id))?;

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 #[derive(Default)]
 pub struct Options {
     words: Vec<String>,
-    config: ImageConfig,
+    changes: Vec<String>,
     message: String,
     quiet: bool,
 }
@@ -32,7 +32,7 @@ Examples:
         Flag {
             spec: "-c, --change INSTRUCTION",
             about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
-            set: |o, value| change::apply(&mut o.config, &value.text()),
+            set: |o, value| value.set(&mut o.changes),
         },
         Flag {
             spec: "-m, --message TEXT",
@@ -55,10 +55,11 @@ Examples:
 fn run(globals: &Globals, options: Options) -> Result<u8> {
     let [source, name] = &*options.words else { return Ok(1) };
     let reference = Reference::parse(name)?;
+    let mut config = ImageConfig::default();
+    change::apply(&mut config, &options.changes)?;
     let progress = !options.quiet && std::io::stderr().is_terminal();
     let engine = globals.engine()?;
-    let image =
-        engine.images.import(source, &reference, options.config, &options.message, progress)?;
+    let image = engine.images.import(source, &reference, config, &options.message, progress)?;
     let (id, size) = (image.id.get(..8).unwrap_or(&image.id), units::size(image.size));
     print::line(&format!("Imported {reference} (ID: {id}, Size: {size})"))?;
     Ok(0)
