@@ -5,7 +5,7 @@ use super::store::Engine;
 use super::userns;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
-use crate::sys::Errno;
+use crate::sys::{Errno, signal};
 
 /// What goes into the new image besides the files.
 #[derive(Debug, Clone, Default)]
@@ -18,20 +18,26 @@ pub struct CommitChanges {
 /// What the programs of an image made from this container start with, unless it is changed.
 pub fn image_config(engine: &Engine, name: &str) -> Result<ImageConfig> {
     let record = engine.resolve(name)?.record()?;
-    let original = engine.images.find(&record.image).ok();
-    let original = original.filter(|image| image.id == record.image_id).map(|image| image.config);
-    let config = original.unwrap_or_default();
-    // What was given when the container was made stays; what its start added does not.
-    let added = |entry: &&String| {
-        ["HOSTNAME=", "TERM="].iter().any(|key| entry.starts_with(key))
-            && !config.env.contains(entry)
+    let is_original = |image: &Image| image.id == record.image_id;
+    let original = engine.images.find(&record.image_id).ok().filter(is_original);
+    // Where that is gone, what replaced it is as good, if it was made from it.
+    let is_descendant = |image: &Image| {
+        image.layers.iter().map(|layer| &layer.digest).zip(&record.layers).all(|(a, b)| a == b)
     };
+    let original =
+        original.or_else(|| engine.images.find(&record.image).ok().filter(is_descendant));
+    let config = original.map(|image| image.config).unwrap_or_default();
     let (entrypoint, cmd) = record.entrypoint_and_command();
+    let unless = |is_default: bool, text: String| if is_default { String::new() } else { text };
     Ok(ImageConfig {
         entrypoint: entrypoint.to_vec(),
         cmd: cmd.to_vec(),
-        env: record.env.iter().filter(|entry| !added(entry)).cloned().collect(),
-        working_dir: if record.workdir == "/" { config.working_dir } else { record.workdir },
+        working_dir: unless(config.working_dir.is_empty() && record.workdir == "/", record.workdir),
+        stop_signal: unless(
+            config.stop_signal.is_empty() && record.stop_signal == libc::SIGTERM as u32,
+            signal::name(record.stop_signal),
+        ),
+        env: record.env,
         user: record.user,
         labels: record.labels,
         ..config

@@ -34,17 +34,15 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     };
     let pidfd = pidfd.ok_or_else(|| not_running(name))?;
     let record = container.record()?;
-    let mut env = record.env.clone();
+    let mut program = runtime_spec::program(&record);
+    let env = &mut program.env;
     if options.tty {
-        add_variable(
-            &mut env,
-            &format!("TERM={}", std::env::var("TERM").unwrap_or("xterm".into())),
-        )?;
+        let term = std::env::var("TERM").unwrap_or("xterm".into());
+        add_variable(env, &format!("TERM={term}"))?;
     }
-    options.env.iter().try_for_each(|entry| add_variable(&mut env, entry))?;
+    options.env.iter().try_for_each(|entry| add_variable(env, entry))?;
     let program = Program {
         args: options.words.clone(),
-        env,
         user: options.user.clone().unwrap_or_else(|| record.user.clone()),
         workdir: options
             .workdir
@@ -55,7 +53,7 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
             true => security::all_rights(&record),
             false => security::rights(&record),
         },
-        ..runtime_spec::program(&record)
+        ..program
     };
     if !program.workdir.starts_with('/') {
         let what = format!("working directory {:?}: is not an absolute path", program.workdir);

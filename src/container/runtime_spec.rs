@@ -1,7 +1,7 @@
 //! From the record of a container to what the runtime is told to run.
 
 use super::record::{COPY, Mount, MountKind, Record, State, TMPFS};
-use super::spec::ETC_FILES;
+use super::spec::{ETC_FILES, set};
 use super::store::{Container, Engine, no_such_container};
 use super::userns::{self, IdMap};
 use super::{membership, security, volumes, wiring};
@@ -145,9 +145,16 @@ fn runtime_volume(mount: &Mount, userns: Option<IdMap>, first: bool) -> Result<V
 
 /// The container's own program.
 pub fn program(record: &Record) -> Program {
+    // Whatever the image or the user has under these names counts.
+    let mut env = vec![format!("HOSTNAME={}", record.hostname)];
+    if record.tty {
+        let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+        env.push(format!("TERM={}", term.as_deref().unwrap_or("xterm")));
+    }
+    record.env.iter().for_each(|entry| set(&mut env, entry.clone()));
     Program {
         args: record.args.clone(),
-        env: record.env.clone(),
+        env,
         user: record.user.clone(),
         workdir: record.workdir.clone(),
         rights: security::rights(record),

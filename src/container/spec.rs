@@ -64,7 +64,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         created: time::now() / 1_000_000_000,
         args,
         entrypoint: Some(entrypoint),
-        env: environment(options, &config.env, &hostname)?,
+        env: environment(options, &config.env)?,
         user: options.user.clone().unwrap_or_else(|| config.user.clone()),
         workdir: absolute_workdir(&workdir)?,
         hostname,
@@ -136,19 +136,15 @@ fn absolute_workdir(workdir: &str) -> Result<String> {
     }
 }
 
-/// The image's variables, then ours, then the files', then the options': the later one counts.
-fn environment(options: &Options, image: &[String], hostname: &str) -> Result<Vec<String>> {
+/// The image's variables, then the files', then the options': the later one counts. What a start adds
+/// is not among them.
+fn environment(options: &Options, image: &[String]) -> Result<Vec<String>> {
     let mut env: Vec<String> = Vec::new();
     for entry in image {
         set(&mut env, entry.clone());
     }
     if !env.iter().any(|entry| entry.starts_with("PATH=")) {
         set(&mut env, format!("PATH={DEFAULT_PATH}"));
-    }
-    set(&mut env, format!("HOSTNAME={hostname}"));
-    if options.tty {
-        let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
-        set(&mut env, format!("TERM={}", term.as_deref().unwrap_or("xterm")));
     }
     for file in &options.env_files {
         let text = std::fs::read(file).map_err(fs::errno);
@@ -182,7 +178,8 @@ pub fn add_variable(env: &mut Vec<String>, entry: &str) -> Result<()> {
     Ok(())
 }
 
-fn set(env: &mut Vec<String>, entry: String) {
+/// Adds `KEY=VALUE`, or puts it in the place of another value.
+pub fn set(env: &mut Vec<String>, entry: String) {
     let key = entry.split('=').next();
     match env.iter_mut().find(|other| other.split('=').next() == key) {
         Some(other) => *other = entry,
@@ -396,8 +393,8 @@ mod tests {
     #[test]
     fn a_later_variable_replaces_an_earlier_one_of_the_same_name() {
         let options = Options { env: words(&["A=2", "B="]), ..Options::default() };
-        let env = environment(&options, &words(&["A=1", "PATH=/x"]), "h").unwrap();
-        assert_eq!(env, ["A=2", "PATH=/x", "HOSTNAME=h", "B="]);
+        let env = environment(&options, &words(&["A=1", "PATH=/x"])).unwrap();
+        assert_eq!(env, ["A=2", "PATH=/x", "B="]);
     }
 
     #[test]

@@ -192,6 +192,58 @@ fn changes_of_a_commit_know_the_variables_of_the_image() {
 }
 
 #[test]
+fn a_committed_image_keeps_what_its_own_image_said_whatever_became_of_its_name() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let base = base_image();
+    let exposes = ["import", base.to_str().unwrap(), "app", "-c", "EXPOSE 80"];
+    rocker.ok(&[&exposes[..], &["-c", "VOLUME /data", "-c", "STOPSIGNAL QUIT"]].concat());
+    rocker.ok(&["create", "--net", "none", "--name", "web", "--image", "app", "true"]);
+    let kept = "{{.Config.ExposedPorts}} {{.Config.Volumes}} {{.Config.StopSignal}}";
+    let expected = "map[80/tcp:map[]] map[/data:map[]] SIGQUIT";
+    // The second finds what the first has made of the name.
+    for _ in 0..2 {
+        rocker.ok(&["commit", "-c", "LABEL a=1", "web", "app"]);
+        assert_eq!(rocker.inspect("app", kept), expected);
+    }
+    // Another image has the name.
+    rocker.ok(&["tag", "busybox", "app"]);
+    rocker.ok(&["commit", "web", "mine"]);
+    assert_eq!(rocker.inspect("mine", "{{.Config.StopSignal}}"), "SIGQUIT");
+    rocker.ok(&["import", base_image().to_str().unwrap(), "old", "-c", "EXPOSE 90"]);
+    rocker.ok(&["create", "--net", "none", "--name", "moved", "--image", "old", "true"]);
+    rocker.ok(&["tag", "old", "other"]);
+    rocker.ok(&["tag", "busybox", "old"]);
+    rocker.ok(&["commit", "moved", "mine"]);
+    assert_eq!(rocker.inspect("mine", "{{.Config.ExposedPorts}}"), "map[90/tcp:map[]]");
+}
+
+#[test]
+fn a_committed_image_keeps_what_its_container_was_given_but_not_what_a_start_adds() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let create = |name: &str, options: &[&str], image: &str| {
+        let start = ["create", "--net", "none", "-t", "--name", name];
+        rocker.ok(&[&start[..], options, &[image, "env"]].concat());
+        rocker.ok(&["commit", name, name]);
+        rocker.inspect(
+            &format!("{name}:latest"),
+            "{{.Config.WorkingDir}} {{.Config.StopSignal}} {{slice (json .Config.Env) 0 8}}",
+        )
+    };
+    assert_eq!(create("plain", &[], "busybox"), "  [\"PATH=/");
+    let image = ["-w", "/usr", "--stop-signal", "INT", "-e", "HOSTNAME=mine", "-e", "TERM=dumb"];
+    create("given", &image, "busybox");
+    let env = rocker.inspect("given:latest", "{{json .Config.Env}}");
+    assert!(env.contains("HOSTNAME=mine") && env.contains("TERM=dumb"), "{env}");
+    let seen = rocker.ok(&["run", "--rm", "--net", "none", "--image", "given", "env"]);
+    assert!(seen.contains("HOSTNAME=mine\n") && seen.contains("TERM=dumb\n"), "{seen}");
+    let back = create("back", &["-w", "/", "--stop-signal", "TERM"], "given");
+    assert!(back.starts_with("/ SIGTERM "), "{back}");
+    // What a start adds is there all the same.
+    let run = ["run", "--rm", "--net", "none", "--hostname", "here", "busybox", "env"];
+    assert!(rocker.ok(&run).contains("HOSTNAME=here\n"));
+}
+
+#[test]
 fn nothing_is_left_of_a_container_that_cannot_be_made() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {
