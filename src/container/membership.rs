@@ -94,7 +94,7 @@ pub fn mac_text(mac: [u8; 6]) -> String {
 }
 
 /// A number or a range of ports, both ends included.
-fn ports(text: &str) -> Option<(u16, u16)> {
+pub fn ports(text: &str) -> Option<(u16, u16)> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
     match (number(from), number(to)) {

@@ -1,10 +1,10 @@
 //! The lines of `--change`: instructions of a Dockerfile that alter an image's configuration.
 
-use super::json;
+use crate::container::membership::ports;
+use crate::container::spec::set;
 use crate::error::{ENGINE, Error, Result};
 use crate::image::ImageConfig;
 use crate::sys::signal;
-use miniserde::json::Value;
 
 /// Why a line is no change.
 type Parsed<T> = std::result::Result<T, String>;
@@ -37,14 +37,17 @@ fn change(config: &mut ImageConfig, name: &str, rest: &str, has_command: &mut bo
         return Err(format!("{name} needs a value"));
     }
     match name {
-        "ENV" => {
-            for (key, value) in pairs(rest, &config.env)? {
-                let start = format!("{key}=");
-                config.env.retain(|known| !known.starts_with(&start));
-                config.env.push(start + &value);
+        "ENV" | "LABEL" => {
+            for pair in pairs(rest, &config.env)? {
+                match pair.split_once('=') {
+                    None | Some(("", _)) => return Err(format!("{pair} is not KEY=VALUE")),
+                    Some((key, value)) if name == "LABEL" => {
+                        config.labels.insert(key.to_string(), value.to_string());
+                    }
+                    Some(_) => set(&mut config.env, pair),
+                }
             }
         }
-        "LABEL" => config.labels.extend(pairs(rest, &config.env)?),
         "CMD" => {
             config.cmd = command(rest)?;
             *has_command = true;
@@ -108,44 +111,29 @@ fn words(text: &str) -> Parsed<Vec<String>> {
     if !text.starts_with('[') {
         return Ok(text.split_ascii_whitespace().map(str::to_string).collect());
     }
-    let error = || "not a list like [\"sh\", \"-c\", \"ls\"]".to_string();
-    let Ok(Value::Array(array)) = miniserde::json::from_str(text) else { return Err(error()) };
-    array
-        .iter()
-        .map(|value| match value {
-            Value::String(text) => Ok(text.clone()),
-            _ => Err(error()),
-        })
-        .collect()
+    let list = miniserde::json::from_str(text);
+    list.map_err(|_| "not a list like [\"sh\", \"-c\", \"ls\"]".to_string())
 }
 
-/// `KEY=VALUE …` with quotes, or the old form `KEY VALUE`.
-fn pairs(text: &str, env: &[String]) -> Parsed<Vec<(String, String)>> {
-    let mut shell = Shell { rest: text, env, depth: 0 };
-    let first = text.split(char::is_whitespace).next().unwrap_or_default();
-    if !first.contains('=') {
-        return match text.split_once(char::is_whitespace) {
-            Some((key, value)) => Ok(vec![(key.to_string(), expand(value.trim_start(), env)?)]),
-            None => Err(format!("{} is not KEY=VALUE", json::compact(&json::text(text)))),
-        };
+/// `KEY=VALUE …` with quotes; the old form `KEY VALUE` is made one.
+fn pairs(text: &str, env: &[String]) -> Parsed<Vec<String>> {
+    if let Some((key, value)) = text.split_once(char::is_whitespace)
+        && !key.contains('=')
+    {
+        return Ok(vec![format!("{key}={}", expand(value.trim_start(), env)?)]);
     }
-    let mut list = Vec::new();
+    let mut shell = Shell { rest: text, env, depth: 0 };
+    let mut pairs = Vec::new();
     while !shell.rest.is_empty() {
-        let word = shell.word(char::is_whitespace)?;
-        match word.split_once('=') {
-            Some((key, value)) if !key.is_empty() => {
-                list.push((key.to_string(), value.to_string()));
-            }
-            _ => return Err(format!("{word} is not KEY=VALUE")),
-        }
+        pairs.push(shell.word(' ')?);
         shell.rest = shell.rest.trim_start();
     }
-    Ok(list)
+    Ok(pairs)
 }
 
 /// The text without its quotes, its variables replaced.
 fn expand(text: &str, env: &[String]) -> Parsed<String> {
-    Shell { rest: text, env, depth: 0 }.word(|_| false)
+    Shell { rest: text, env, depth: 0 }.word('\0')
 }
 
 /// Text that is read as a shell would.
@@ -156,31 +144,38 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// Takes a word off, up to a character that ends it: quotes and backslashes keep that in.
-    fn word(&mut self, is_end: fn(char) -> bool) -> Parsed<String> {
+    fn next(&mut self) -> Option<char> {
+        let mut characters = self.rest.chars();
+        let next = characters.next();
+        self.rest = characters.as_str();
+        next
+    }
+
+    /// Takes a word off and the character that ends it, of which quotes and backslashes keep some in.
+    /// A blank stands for all blanks. Only a brace has to come.
+    fn word(&mut self, end: char) -> Parsed<String> {
         let mut word = String::new();
         let mut quote = None;
-        while let Some(character) = self.rest.chars().next() {
-            if quote.is_none() && is_end(character) {
-                break;
-            }
-            self.rest = &self.rest[character.len_utf8()..];
-            match (character, quote) {
-                ('$', None | Some('"')) => word.push_str(&self.variable()?),
-                ('\\', None | Some('"')) => {
-                    let next = self.rest.chars().next();
+        while let Some(character) = self.next() {
+            match character {
+                _ if Some(character) == quote => quote = None,
+                '$' if quote != Some('\'') => word.push_str(&self.variable()?),
+                '\\' if quote != Some('\'') => {
+                    let next = self.next();
                     if quote.is_some() && !matches!(next, Some('"' | '\\' | '$')) {
                         word.push('\\');
                     }
                     word.extend(next);
-                    self.rest = &self.rest[next.map_or(0, char::len_utf8)..];
                 }
-                (_, Some(open)) if character == open => quote = None,
-                ('"' | '\'', None) => quote = Some(character),
+                _ if quote.is_some() => word.push(character),
+                '"' | '\'' => quote = Some(character),
+                _ if character == end || end == ' ' && character.is_whitespace() => {
+                    return Ok(word);
+                }
                 _ => word.push(character),
             }
         }
-        match quote {
+        match quote.or((end == '}').then_some('{')) {
             Some(open) => Err(format!("{open} is not closed")),
             None => Ok(word),
         }
@@ -190,43 +185,37 @@ impl Shell<'_> {
     fn variable(&mut self) -> Parsed<String> {
         let inner = self.rest.strip_prefix('{');
         let rest = inner.unwrap_or(self.rest);
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
-        let entry = self.env.iter().filter_map(|entry| entry.split_once('='));
-        let value = entry.filter(|(key, _)| *key == name).map(|(_, value)| value).next();
-        let value = value.unwrap_or_default();
-        let (sign, rest) = match (inner, rest.get(..2)) {
-            (None, _) if name.is_empty() => return Ok("$".to_string()),
-            (None, _) => ("", rest),
-            (_, Some(sign @ (":-" | ":+"))) if self.depth < DEEPEST => (sign, &rest[2..]),
-            _ if rest.starts_with('}') && !name.is_empty() => ("", &rest[1..]),
-            _ => return Err("only ${NAME}, ${NAME:-WORD} and ${NAME:+WORD} are known".to_string()),
-        };
-        self.rest = rest;
-        if sign.is_empty() {
-            return Ok(value.to_string());
+        self.rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let name = &rest[..rest.len() - self.rest.len()];
+        let value = |entry: &String| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_string());
+        let value = self.env.iter().find_map(value).unwrap_or_default();
+        if inner.is_none() {
+            return Ok(if name.is_empty() { "$".to_string() } else { value });
         }
+        let known = || "only ${NAME}, ${NAME:-WORD} and ${NAME:+WORD} are known".to_string();
+        match self.next() {
+            Some('}') if !name.is_empty() => return Ok(value),
+            Some(':') if self.depth < DEEPEST => {}
+            _ => return Err(known()),
+        }
+        let sign = self.next();
         self.depth += 1;
-        let word = self.word(|c| c == '}')?;
+        let word = self.word('}')?;
         self.depth -= 1;
-        self.rest = self.rest.strip_prefix('}').ok_or("${ is not closed")?;
-        Ok(match (sign, value) {
-            (":-", "") => word,
-            (":+", "") => String::new(),
-            (":+", _) => word,
-            _ => value.to_string(),
-        })
+        match (sign, value.is_empty()) {
+            (Some('-'), true) | (Some('+'), false) => Ok(word),
+            (Some('-' | '+'), _) => Ok(value),
+            _ => Err(known()),
+        }
     }
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`; the protocol is added.
 fn check_port(text: &str) -> Parsed<String> {
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let (from, to) = ports.split_once('-').unwrap_or((ports, ports));
-    match (number(from), number(to)) {
-        (Some(from), Some(to)) if from <= to && matches!(protocol, "tcp" | "udp" | "sctp") => {
-            Ok(format!("{ports}/{protocol}"))
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    match ports(numbers) {
+        Some(_) if matches!(protocol, "tcp" | "udp" | "sctp") => {
+            Ok(format!("{numbers}/{protocol}"))
         }
         _ => Err(format!("{text} is no port like 80 or 53/udp")),
     }
@@ -246,7 +235,7 @@ mod tests {
     fn variables_are_replaced_by_name_and_may_be_quoted() {
         let config =
             changed(&["ENV A=1 B=\"x y\" C=it\\ is", "env A=2", "ENV OLD some words"]).unwrap();
-        assert_eq!(config.env, ["B=x y", "C=it is", "A=2", "OLD=some words"]);
+        assert_eq!(config.env, ["A=2", "B=x y", "C=it is", "OLD=some words"]);
     }
 
     #[test]
@@ -287,7 +276,7 @@ mod tests {
             "ENTRYPOINT echo $A",
         ])
         .unwrap();
-        let env = "E= A=2 B=1 C=$A D=$A F=1b \"1\" $ PATH=/bin:/opt/bin G=x2 H=2 I=y } J=z K=1 2";
+        let env = "A=2 PATH=/bin:/opt/bin E= B=1 C=$A D=$A F=1b \"1\" $ G=x2 H=2 I=y } J=z K=1 2";
         assert_eq!(config.env.join(" "), env.to_string() + " OLD=say 2 it");
         assert_eq!(config.labels.get("a2").map(String::as_str), Some("2"));
         assert_eq!((&*config.working_dir, &*config.user), ("/bin:/opt/bin", "2:1"));
