@@ -90,13 +90,9 @@ pub fn create(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) ->
 pub fn list(engine: &Engine) -> Result<Vec<Volume>> {
     let dir = directory(engine)?;
     let mut list = Vec::new();
-    for name in dir.names().context("list the volumes")? {
-        list.extend(match name.to_str() {
-            Some(name) => read(&dir, name)?,
-            None => None,
-        });
+    for name in dir.sorted_names().context("list the volumes")? {
+        list.extend(read(&dir, &name)?);
     }
-    list.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
 }
 

@@ -146,13 +146,9 @@ impl Store {
     /// All networks, by name.
     pub fn list(&self) -> Result<Vec<Network>> {
         let mut list = Vec::new();
-        for name in self.dir.names().context("list the networks")? {
-            list.extend(match name.to_str() {
-                Some(name) => self.open(name)?,
-                None => None,
-            });
+        for name in self.dir.sorted_names().context("list the networks")? {
+            list.extend(self.open(&name)?);
         }
-        list.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(list)
     }
 

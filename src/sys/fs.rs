@@ -396,6 +396,14 @@ impl Dir {
         Ok(self.entries()?.into_iter().map(|entry| entry.name).collect())
     }
 
+    /// Those of the names that are UTF-8, sorted.
+    pub fn sorted_names(&self) -> Result<Vec<String>> {
+        let names = self.names()?.into_iter();
+        let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Brings the entries of this directory to the disk.
     pub fn sync(&self) -> Result<()> {
         sync(self.as_fd())
