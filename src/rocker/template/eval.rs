@@ -135,12 +135,17 @@ impl Scope {
     }
 }
 
+/// The fields whose keys are not ours: what is not there is nothing.
+const MAPS: [&str; 7] =
+    ["Labels", "Networks", "Ports", "Volumes", "ExposedPorts", "Tmpfs", "Containers"];
+
 fn field(value: &Value, fields: &[String]) -> Result<Value> {
     let mut value = value;
     for (index, name) in fields.iter().enumerate() {
         value = match value {
             Value::Object(object) => match object.get(name) {
                 Some(value) => value,
+                None if index > 0 && MAPS.contains(&&*fields[index - 1]) => &Value::Null,
                 None => return Err(missing(object, &fields[..index], name)),
             },
             _ => return Err(error(format!("no field .{}", fields[..=index].join(".")))),

@@ -133,6 +133,13 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_of_a_map_is_nothing() {
+        shows("{{if .Config.Labels.none}}y{{else}}n{{end}}", "n");
+        shows("{{.Config.Labels.none}} {{$.Config.Labels.c}}", "<no value> 2");
+        assert!(apply("{{.Config.Labels.none.x}}").is_err() && apply("{{.Config.x}}").is_err());
+    }
+
+    #[test]
     fn an_unknown_field_is_an_error_that_names_the_nearest() {
         let error = apply("{{.State.Staus}}").unwrap_err();
         assert_eq!(error.message, "--format: no field .State.Staus");
