@@ -1,6 +1,7 @@
 //! Values that are shown: how they are put together, and their text, compact or indented.
 
 use miniserde::json::{Array, Number, Object, Value};
+use std::collections::BTreeMap;
 
 /// What an entry of an object holds, copied only when the object is put together.
 pub enum Part<'a> {
@@ -50,6 +51,12 @@ pub fn list(values: impl IntoIterator<Item = Value>) -> Value {
 /// A list of strings.
 pub fn texts(texts: &[String]) -> Value {
     list(texts.iter().map(text))
+}
+
+/// An object of these texts.
+pub fn map(texts: &BTreeMap<String, String>) -> Value {
+    let mut parts: Vec<_> = texts.iter().map(|(key, value)| (&**key, Part::Text(value))).collect();
+    object(&mut parts)
 }
 
 /// The value on one line.

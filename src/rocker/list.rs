@@ -19,7 +19,7 @@ pub enum Format {
 pub fn format(text: Option<&str>) -> Result<Option<Format>> {
     Ok(match text {
         None | Some("" | "table") => None,
-        Some("json" | "{{json .}}") => Some(Format::Json),
+        Some("json") => Some(Format::Json),
         Some(text) => Some(match text.strip_prefix("table ") {
             Some(columns) => Format::Table(template::parse(columns.trim_start())?),
             None => Format::Template(template::parse(text)?),
@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn rows_are_shown_as_json_by_a_template_or_as_a_table() {
         shows("json", "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"22\",\"Names\":\"db\"}\n");
+        shows("{{json .}}", "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"22\",\"Names\":\"db\"}\n");
         shows("{{.ID}}:{{.Names}}", "1:web\n22:db\n");
         shows(
             "table {{.ID}}\\t{{.Names}}",

@@ -10,6 +10,32 @@ fn run(rocker: &Rocker, options: &[&str], script: &str) -> String {
 }
 
 #[test]
+fn inspect_shows_objects_whose_labels_are_maps() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["volume", "create", "-l", "x=1", "-l", "y=2", "data"]);
+    rocker.ok(&["network", "create", "-l", "x=1", "web"]);
+    rocker.ok(&["create", "--name", "one", "--net", "none", "-l", "x=1", "busybox", "true"]);
+    let template = "{{.Labels.x}}{{.Labels.none}}{{range $k, $v := .Labels}}{{$k}}{{$v}}{{end}}";
+    let inspect = |kind: &str, format: &str, name: &str| {
+        let output = rocker.ok(&[kind, "inspect", "-f", format, name]);
+        output.trim_end().to_owned()
+    };
+    assert_eq!(inspect("volume", template, "data"), "1<no value>x1y2");
+    assert_eq!(inspect("network", template, "web"), "1<no value>x1");
+    assert_eq!(
+        inspect("container", "{{with .Config}}{{.Labels.none}}{{end}}", "one"),
+        "<no value>"
+    );
+    assert_eq!(inspect("volume", "{{.Options}} {{.Scope}}", "data"), "map[] local");
+    for (kind, name) in [("volume", "data"), ("network", "web"), ("container", "one")] {
+        let object = inspect(kind, "{{json .}}", name);
+        assert!(object.starts_with('{') && object.ends_with('}'), "{object}");
+    }
+    let list = rocker.ok(&["volume", "ls", "--format", "{{.Labels}} {{.Label \"y\"}}"]);
+    assert_eq!(list, "x=1,y=2 2\n");
+}
+
+#[test]
 fn a_volume_outlives_its_containers_and_is_shared_by_them() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     run(&rocker, &["-v", "data:/data"], "echo kept > /data/note");

@@ -12,7 +12,6 @@ use crate::rocker::list;
 use crate::rocker::when;
 use crate::sys::signal;
 use miniserde::json::Value;
-use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct Options {
@@ -96,11 +95,6 @@ fn no_object(name: &str) -> Error {
     Error::new(format!("No such object: {name}"))
 }
 
-fn map(labels: &BTreeMap<String, String>) -> Part<'static> {
-    let mut parts: Vec<_> = labels.iter().map(|(key, value)| (&**key, Part::Text(value))).collect();
-    Part::Value(json::object(&mut parts))
-}
-
 /// docker's sets: the keys of an object whose values say nothing.
 fn set(keys: &[String]) -> Part<'static> {
     let mut parts: Vec<_> = keys.iter().map(|key| (&**key, object(&mut []))).collect();
@@ -151,7 +145,7 @@ fn of_config(config: &ImageConfig) -> Part<'static> {
         ("WorkingDir", Part::Text(&config.working_dir)),
         ("User", Part::Text(&config.user)),
         ("StopSignal", Part::Text(&config.stop_signal)),
-        ("Labels", map(&config.labels)),
+        ("Labels", Part::Value(json::map(&config.labels))),
         ("ExposedPorts", set(&config.exposed_ports)),
         ("Volumes", set(&config.volumes)),
     ])
@@ -348,7 +342,7 @@ fn of_command(record: &Record) -> Part<'static> {
         ("Cmd", Part::Texts(command)),
         ("Image", Part::Text(&record.image)),
         ("WorkingDir", Part::Text(&record.workdir)),
-        ("Labels", map(&record.labels)),
+        ("Labels", Part::Value(json::map(&record.labels))),
         ("StopSignal", Part::Text(&signal::name(record.stop_signal))),
         ("StopTimeout", Part::Number(record.stop_timeout)),
     ])

@@ -280,8 +280,6 @@ fn details(network: &Network, members: &[(State, Endpoint)]) -> Json {
         ]);
         containers.push((&state.id, Part::Value(member)));
     }
-    let mut labels: Vec<_> =
-        network.labels.iter().map(|(key, value)| (&**key, Part::Text(value))).collect();
     json::object(&mut [
         ("Name", Part::Text(&network.name)),
         ("Id", Part::Text(&network.id)),
@@ -293,6 +291,6 @@ fn details(network: &Network, members: &[(State, Endpoint)]) -> Json {
         ("Internal", Part::Flag(network.internal)),
         ("Bridge", Part::Text(&network.bridge)),
         ("Containers", Part::Value(json::object(&mut containers))),
-        ("Labels", Part::Value(json::object(&mut labels))),
+        ("Labels", Part::Value(json::map(&network.labels))),
     ])
 }

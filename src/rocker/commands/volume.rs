@@ -123,15 +123,22 @@ pub static PRUNE: Command<Options> = Command {
     },
 };
 
-fn row(volume: &Volume, path: &str) -> Json {
-    json::object(&mut [
+/// One volume under docker's keys: of a list, where labels are a text, or with all there is.
+fn row(volume: &Volume, path: &str, is_whole: bool) -> Json {
+    let text = list::labels_text(&volume.labels);
+    let mut parts = [
         ("CreatedAt", Part::Text(&when::rfc3339(volume.created.saturating_mul(1_000_000_000)))),
         ("Driver", Part::Text("local")),
-        ("Labels", Part::Text(&list::labels_text(&volume.labels))),
+        ("Labels", Part::Text(&text)),
         ("Mountpoint", Part::Text(path)),
         ("Name", Part::Text(&volume.name)),
         ("Scope", Part::Text("local")),
-    ])
+        ("Options", Part::Value(json::object(&mut []))),
+    ];
+    if is_whole {
+        parts[2].1 = Part::Value(json::map(&volume.labels));
+    }
+    json::object(&mut parts[..if is_whole { 7 } else { 6 }])
 }
 
 fn list_volumes(globals: &Globals, options: Options) -> Result<u8> {
@@ -149,7 +156,7 @@ fn list_volumes(globals: &Globals, options: Options) -> Result<u8> {
         Some(format) => {
             let rows: Vec<Json> = found
                 .iter()
-                .map(|volume| row(volume, &volumes::path(&engine, &volume.name)))
+                .map(|volume| row(volume, &volumes::path(&engine, &volume.name), false))
                 .collect();
             list::show(&format, &rows, &[("Name", "VOLUME NAME"), ("CreatedAt", "CREATED AT")])?
         }
@@ -167,6 +174,6 @@ fn list_volumes(globals: &Globals, options: Options) -> Result<u8> {
 fn inspect(globals: &Globals, options: Options) -> Result<u8> {
     list::inspect(globals, options.format.as_deref(), &options.words, |engine, name| {
         let volume = volumes::find(engine, name)?;
-        Ok(row(&volume, &volumes::path(engine, name)))
+        Ok(row(&volume, &volumes::path(engine, name), true))
     })
 }
