@@ -159,8 +159,9 @@ impl Engine {
         Ok(names.iter().filter_map(|name| id_of(name)).collect())
     }
 
-    /// Finds a container by id, name, or the beginning of one id.
+    /// Finds a container by id, name, or the beginning of one id. A name may have docker's `/` before it.
     pub fn resolve(&self, name: &str) -> Result<Container> {
+        let name = name.strip_prefix('/').unwrap_or(name);
         if is_id(name)
             && let Some(container) = self.open_id(name)?
         {

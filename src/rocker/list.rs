@@ -110,6 +110,10 @@ pub fn filters(texts: &[String], known: &[&str]) -> Result<Vec<Filter>> {
     texts
         .iter()
         .map(|text| match text.split_once('=') {
+            Some(("name", value)) if value.contains(['(', ')', '{', '}', '|']) => {
+                let error = Error::new(format!("invalid filter '{text}'"));
+                Err(error.hint("of expressions ^ $ . [] * + ? are known"))
+            }
             Some((key, value)) if known.contains(&key) => {
                 Ok(Filter { key: key.to_string(), value: value.to_string() })
             }
@@ -147,18 +151,62 @@ pub fn labels_text(labels: &std::collections::BTreeMap<String, String>) -> Strin
     pairs.join(",")
 }
 
-/// Whether a text holds the wanted one; `^` and `$` bind it to the start and the end.
-pub fn matches(text: &str, wanted: &str) -> bool {
-    let (start, wanted) = match wanted.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, wanted),
+/// Whether a name, with or without docker's `/` before it, holds what an expression of `^`, `.`, `[…]`,
+/// `*`, `+`, `?` and `$` says.
+pub fn matches(name: &str, expression: &str) -> bool {
+    // A place of the text is behind a byte of this. Names are at most 128 bytes long.
+    let text = format!("^/{name}");
+    let (mut rest, anywhere) = match expression.as_bytes() {
+        [b'^', rest @ ..] => (rest, false),
+        rest => (rest, true),
     };
-    match (start, wanted.strip_suffix('$')) {
-        (true, Some(whole)) => text == whole,
-        (true, None) => text.starts_with(wanted),
-        (false, Some(tail)) => text.ends_with(tail),
-        (false, None) => text.contains(wanted),
+    // Where in the text what has been read of the expression may end.
+    let mut ends = [anywhere; 130];
+    ends[..2].fill(true);
+    let length = text.len().min(ends.len());
+    let ends = &mut ends[..length];
+    loop {
+        let length = match rest {
+            [] => return ends.contains(&true),
+            [b'$'] => return ends.ends_with(&[true]),
+            [b'\\', _, ..] => 2,
+            [b'[', ..] => rest.iter().position(|byte| *byte == b']').map_or(1, |end| end + 1),
+            _ => 1,
+        };
+        let one = &rest[..length];
+        let (optional, repeated);
+        (optional, repeated, rest) = match &rest[length..] {
+            [b'*', rest @ ..] => (true, true, rest),
+            [b'+', rest @ ..] => (false, true, rest),
+            [b'?', rest @ ..] => (true, false, rest),
+            rest => (false, false, rest),
+        };
+        let mut before = false;
+        for (end, byte) in ends.iter_mut().zip(text.bytes()) {
+            let fits = before && is_one(byte, one);
+            before = *end || repeated && fits;
+            *end = fits || optional && *end;
+        }
     }
+}
+
+/// Whether a byte is one that a part of an expression stands for.
+fn is_one(byte: u8, part: &[u8]) -> bool {
+    let (mut set, inverted) = match part {
+        b"." => (&[][..], true),
+        [b'[', b'^', set @ .., b']'] => (set, true),
+        [b'[', set @ .., b']'] | [b'\\', set @ ..] | set => (set, false),
+    };
+    let mut found = false;
+    while let [from, rest @ ..] = set {
+        let to;
+        (to, set) = match rest {
+            [b'-', to, rest @ ..] => (to, rest),
+            _ => (from, rest),
+        };
+        found |= *from <= byte && byte <= *to;
+    }
+    found != inverted
 }
 
 #[cfg(test)]
@@ -218,5 +266,46 @@ mod tests {
         assert!(matches("webserver", "web") && matches("webserver", "^web"));
         assert!(matches("webserver", "server$") && matches("web", "^web$"));
         assert!(!matches("webserver", "^web$") && !matches("my-web", "^web"));
+    }
+
+    #[test]
+    fn a_name_matches_by_an_expression_with_or_without_its_slash() {
+        for pattern in [
+            "",
+            "^",
+            "$",
+            "^/web1$",
+            "/web",
+            "web.*",
+            "^web[12]$",
+            "^w[a-f]b.$",
+            "e?b1",
+            "ex*b",
+            "^[^0-9]+1$",
+            ".+",
+            "^w.*1$",
+            r"^web\1",
+            "^web1?1*$",
+            "b1+$",
+        ] {
+            assert!(matches("web1", pattern), "{pattern}");
+        }
+        for pattern in [
+            "^/b",
+            "web[^12]",
+            "^web$",
+            "^web[2-9]$",
+            "x+",
+            "^e",
+            "//",
+            "^.?$",
+            "^web.+1",
+            r"w\.b",
+            "[",
+            "web1]",
+        ] {
+            assert!(!matches("web1", pattern), "{pattern}");
+        }
+        assert!(!matches(&"a".repeat(128), &"a*".repeat(10_000).replace("a*a*", "a*b?c")));
     }
 }

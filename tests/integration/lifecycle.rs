@@ -244,6 +244,30 @@ fn a_committed_image_keeps_what_its_container_was_given_but_not_what_a_start_add
 }
 
 #[test]
+fn a_container_is_found_by_its_name_with_a_slash_and_by_expressions() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for name in ["web1", "web2", "db"] {
+        rocker.ok(&["create", "--net", "none", "--name", name, "busybox", "true"]);
+    }
+    let found = |name: &str| {
+        let filter = format!("name={name}");
+        let text = rocker.ok(&["ps", "-a", "-f", &filter, "--format", "{{.Names}}"]);
+        let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
+        names.sort();
+        names.join(" ")
+    };
+    for name in ["web", "/web", "web.*", "^web[12]$", "^/web[0-9]+$"] {
+        assert_eq!(found(name), "web1 web2", "{name}");
+    }
+    assert_eq!(found("^/web1$"), "web1");
+    let said = rocker.refused(&["ps", "-f", "name=^(web1|db)$"], 1);
+    assert_eq!(said, "rocker: invalid filter 'name=^(web1|db)$'");
+    assert_eq!(rocker.inspect("/web1", "{{.Name}}"), "/web1");
+    assert_eq!(rocker.ok(&["rm", "/web1"]), "/web1\n");
+    assert_eq!(found("web"), "web2");
+}
+
+#[test]
 fn nothing_is_left_of_a_container_that_cannot_be_made() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {
