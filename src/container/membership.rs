@@ -68,11 +68,11 @@ impl Port {
     }
 }
 
-/// Reads a switch: nothing is yes.
+/// Reads a switch.
 pub fn is_set(text: &str) -> Option<bool> {
     match text {
-        "" | "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
+        "true" | "True" | "TRUE" | "t" | "T" | "1" => Some(true),
+        "false" | "False" | "FALSE" | "f" | "F" | "0" => Some(false),
         _ => None,
     }
 }

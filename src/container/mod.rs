@@ -25,6 +25,7 @@ pub mod relay;
 pub mod restart;
 mod runtime_spec;
 pub mod security;
+pub mod size;
 pub mod spec;
 pub mod state;
 pub mod store;

@@ -5,6 +5,7 @@
 
 use super::membership::is_set;
 use super::record::{Mount, MountKind, Record};
+use super::size;
 use super::store::{Engine, LIMIT, is_name};
 use crate::error::{Context, Error, Result};
 use crate::image::{self, Stage};
@@ -31,7 +32,7 @@ fn check_name(name: &str) -> Result<()> {
     match is_name(name) {
         true => Ok(()),
         false => Err(Error::new(format!(
-            "volume name {name:?}: only letters, digits, '_', '.' and '-' are allowed"
+            "volume name {name:?}: only letters, digits, '_', '.' and '-' are allowed, and at most 128 of them"
         ))
         .hint("a path of the host begins with /, ./ or ../")),
     }
@@ -224,17 +225,30 @@ pub fn parse_mount(text: &str) -> Result<Spec> {
     let refuse = |why: String| Err(Error::new(format!("mount {text}: {why}")));
     let mut spec = Spec { kind: "volume".to_owned(), ..Spec::default() };
     let mut options = Vec::new();
-    for part in text.split(',') {
+    let mut rest = Some(text);
+    while let Some(parts) = rest {
+        // A part with commas stands in quotes.
+        let (part, after) = match parts.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "\"")),
+            None => parts.split_at(parts.find(',').unwrap_or(parts.len())),
+        };
+        rest = after.strip_prefix(',');
+        if rest.is_none() && !after.is_empty() {
+            return refuse("quotes are for a whole part".to_owned());
+        }
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        match key {
-            "type" => value.clone_into(&mut spec.kind),
+        match &*key.to_ascii_lowercase() {
+            "type" => spec.kind = value.to_ascii_lowercase(),
             "source" | "src" => value.clone_into(&mut spec.source),
             "target" | "dst" | "destination" => value.clone_into(&mut spec.target),
-            "readonly" | "ro" => match is_set(value) {
+            "readonly" | "ro" => match is_set(if value.is_empty() { "true" } else { value }) {
                 Some(set) => spec.read_only = set,
                 None => return refuse(format!("{part}: neither true nor false")),
             },
-            "tmpfs-size" => options.push(format!("size={value}")),
+            "tmpfs-size" => {
+                let bytes = size::parse(value).context(format_args!("mount {text}: {part}"))?;
+                options.push(format!("size={bytes}"));
+            }
             "tmpfs-mode" => options.push(format!("mode={value}")),
             _ => return refuse(format!("option {key:?} is not known")),
         }
@@ -271,7 +285,12 @@ mod tests {
         let spec = parse_mount("source=v,target=/d,ro=false").unwrap();
         assert_eq!((&*spec.kind, spec.read_only), ("volume", false));
         let spec = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700").unwrap();
-        assert_eq!(spec.options, "size=1m,mode=700");
+        assert_eq!(spec.options, "size=1048576,mode=700");
+        let size = |text: &str| parse_mount(&format!("type=tmpfs,target=/t,tmpfs-size={text}"));
+        assert_eq!(size("64MiB").unwrap().options, "size=67108864");
+        assert!(size("banana").is_err() && size("").is_err() && size("50%").is_err());
+        let spec = parse_mount(r#"TYPE=Bind,"src=/a,b",Target=/d,readonly=True"#).unwrap();
+        assert_eq!((&*spec.kind, &*spec.source, spec.read_only), ("bind", "/a,b", true));
         for bad in [
             "",
             "type=nfs,target=/x",
@@ -281,6 +300,9 @@ mod tests {
             "source=v,target=/x,tmpfs-size=1m",
             "source=v,target=/x,shiny",
             "source=v,target=/x,ro=perhaps",
+            "source=v,target=/x,\"ro",
+            "source=v,target=/x,\"ro\"x",
+            "source=v,target",
         ] {
             assert!(parse_mount(bad).is_err(), "{bad}");
         }

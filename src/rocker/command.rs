@@ -4,6 +4,7 @@
 //! texts that the help shows; parser, manual page and completion read them too.
 
 use super::{Globals, units};
+use crate::container::membership::is_set;
 use crate::error::{ENGINE, Error, FAILURE, Result};
 
 /// One command with its own type of options.
@@ -86,11 +87,8 @@ pub trait Setting {
 
 impl Setting for bool {
     fn set(&mut self, text: Option<String>) -> Result<()> {
-        *self = match text.as_deref().unwrap_or("true") {
-            "true" | "True" | "TRUE" | "t" | "T" | "1" => true,
-            "false" | "False" | "FALSE" | "f" | "F" | "0" => false,
-            _ => return Err(Error::new("neither true nor false")),
-        };
+        *self = is_set(text.as_deref().unwrap_or("true"))
+            .ok_or_else(|| Error::new("neither true nor false"))?;
         Ok(())
     }
 }

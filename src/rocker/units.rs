@@ -1,5 +1,6 @@
-//! Numbers as people write and read them: sizes, processors, lengths of time.
+//! Numbers as people write and read them: limits, processors, lengths of time, and sizes that are shown.
 
+use crate::container::size::{self, decimal};
 use crate::error::{Error, Result};
 
 /// A whole number.
@@ -7,55 +8,12 @@ pub fn whole(text: &str) -> Result<i64> {
     text.parse().map_err(|_| Error::new("not a whole number"))
 }
 
-/// Digits with perhaps a fraction, as whole and fraction over a power of ten.
-fn decimal(text: &str) -> Option<(u128, u128, u128)> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.len() <= 24 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u128>().ok() };
-    Some((number(whole)?, number(fraction)?, 10_u128.pow(fraction.len() as u32)))
-}
-
-/// A size in bytes: `100m`, `1.5g`, `4096`, `64KiB`. The units are binary, in any case.
-pub fn parse_size(text: &str) -> Result<u64> {
-    let error = || Error::new("not a size like 100m or 1g");
-    let lower = text.trim().to_ascii_lowercase();
-    let split = lower.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(split);
-    let shift = match unit {
-        "" | "b" => 0,
-        _ => match (unit.as_bytes()[0], &unit[1..]) {
-            (letter, "" | "b" | "ib") => match letter {
-                b'k' => 10,
-                b'm' => 20,
-                b'g' => 30,
-                b't' => 40,
-                b'p' => 50,
-                _ => return Err(error()),
-            },
-            _ => return Err(error()),
-        },
-    };
-    let (whole, fraction, scale) = decimal(number.trim_end()).ok_or_else(error)?;
-    let bytes = whole
-        .checked_mul(1 << shift)
-        .and_then(|whole| whole.checked_add((fraction << shift) / scale))
-        .ok_or_else(error)?;
-    // Limits are signed in the kernel.
-    match i64::try_from(bytes) {
-        Ok(bytes) => Ok(bytes as u64),
-        Err(_) => Err(Error::new("too large")),
-    }
-}
-
 /// The smallest memory limit: less does not hold a program and its start.
 const LEAST_MEMORY: u64 = 6 << 20;
 
 /// A memory limit in bytes.
 pub fn parse_memory(text: &str) -> Result<u64> {
-    let bytes = parse_size(text)?;
+    let bytes = size::parse(text)?;
     if bytes < LEAST_MEMORY {
         return Err(Error::new("the minimum memory limit is 6m"));
     }
@@ -66,7 +24,7 @@ pub fn parse_memory(text: &str) -> Result<u64> {
 pub fn parse_swap(text: &str) -> Result<i64> {
     match text {
         "-1" => Ok(-1),
-        _ => Ok(parse_size(text)? as i64),
+        _ => Ok(size::parse(text)? as i64),
     }
 }
 
@@ -160,35 +118,6 @@ pub fn duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_binary_in_any_case_with_or_without_b() {
-        let pairs = [
-            ("0", 0),
-            ("4096", 4096),
-            ("10b", 10),
-            ("1k", 1 << 10),
-            ("100m", 100 << 20),
-            ("100MB", 100 << 20),
-            ("64KiB", 64 << 10),
-            ("1.5g", 3 << 29),
-            (".5G", 1 << 29),
-            ("2 g", 2 << 30),
-            ("1t", 1 << 40),
-        ];
-        for (text, bytes) in pairs {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_size_is_refused() {
-        let texts =
-            ["", "m", "banana", "-1", "1x", "1kk", "1ibk", "1.2.3", ".", "1e3", "9999999t", "１k"];
-        for text in texts {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_memory_limit_below_six_mebibytes_is_refused() {

@@ -10,6 +10,26 @@ fn run(rocker: &Rocker, options: &[&str], script: &str) -> String {
 }
 
 #[test]
+fn a_mount_takes_sizes_with_units_and_is_refused_when_it_is_made() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let mount = |mount: &str| {
+        let run = ["run", "--rm", "--net", "none", "--mount", mount, "busybox"];
+        rocker.ok(&[&run[..], &["grep", " /t ", "/proc/mounts"]].concat())
+    };
+    let shown = mount("type=tmpfs,target=/t,tmpfs-size=1MiB");
+    assert!(shown.contains("size=1024k"), "{shown}");
+    let path = rocker.files().join("a,b");
+    std::fs::create_dir(&path).unwrap();
+    let shown = mount(&format!("Type=bind,\"SRC={}\",dst=/t,readonly=True", path.display()));
+    assert!(shown.contains(" ro,"), "{shown}");
+    let bad = ["create", "--mount", "type=tmpfs,target=/t,tmpfs-size=banana", "busybox", "true"];
+    let said = rocker.refused(&bad, 125);
+    assert!(said.contains("/t,tmpfs-size=banana: tmpfs-size=banana: not a size"), "{said}");
+    let said = rocker.refused(&["volume", "create", &"a".repeat(129)], 1);
+    assert!(said.contains("at most 128 of them"), "{said}");
+}
+
+#[test]
 fn inspect_shows_objects_whose_labels_are_maps() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["volume", "create", "-l", "x=1", "-l", "y=2", "data"]);

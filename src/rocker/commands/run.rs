@@ -2,7 +2,7 @@
 
 use super::{Globals, security};
 use crate::container::options::{Options, Ran};
-use crate::container::{self, userns};
+use crate::container::{self, size, userns};
 use crate::error::{ENGINE, Error, Result};
 use crate::rocker::command::{Command, Flag, Rules};
 use crate::rocker::{print, units};
@@ -356,7 +356,7 @@ const FLAGS: &[Flag<Options>] = &[
         about: "Size of /dev/shm (default 64m)",
         set: |o, value| {
             // Nothing is as nothing said, for docker too: for the kernel it is without a bound.
-            o.security.shm_size = Some(units::parse_size(&value.text())?).filter(|size| *size > 0);
+            o.security.shm_size = Some(size::parse(&value.text())?).filter(|size| *size > 0);
             Ok(())
         },
     },
