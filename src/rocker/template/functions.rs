@@ -5,7 +5,7 @@ use crate::rocker::{json, print};
 use miniserde::json::Value;
 
 const NAMES: &str = "json index len join split upper lower title print println printf slice \
-     eq ne lt gt and or not";
+     eq ne lt le gt ge and or not pad truncate";
 
 /// An error of a template.
 pub fn error(why: impl Into<String>) -> Error {
@@ -73,11 +73,28 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value> {
             Value::Bool(others.iter().any(|other| same(first, other)))
         }
         ("ne", [first, second]) => Value::Bool(!same(first, second)),
-        ("lt", [first, second]) => {
-            Value::Bool(whole(first).ok_or_else(wrong)? < whole(second).ok_or_else(wrong)?)
+        ("lt" | "le" | "gt" | "ge", [first, second]) => {
+            let order = whole(first).ok_or_else(wrong)?.cmp(&whole(second).ok_or_else(wrong)?);
+            Value::Bool(match name {
+                "lt" => order.is_lt(),
+                "le" => order.is_le(),
+                "gt" => order.is_gt(),
+                _ => order.is_ge(),
+            })
         }
-        ("gt", [first, second]) => {
-            Value::Bool(whole(first).ok_or_else(wrong)? > whole(second).ok_or_else(wrong)?)
+        ("pad", [Value::String(text), before, after]) => {
+            let (before, after) =
+                (whole(before).ok_or_else(wrong)?, whole(after).ok_or_else(wrong)?);
+            let mut padded = String::new();
+            if !text.is_empty() {
+                print::pad(&mut padded, before.min(WIDEST));
+                padded.push_str(text);
+                print::pad(&mut padded, after.min(WIDEST));
+            }
+            json::text(padded)
+        }
+        ("truncate", [Value::String(text), length]) => {
+            json::text(text.chars().take(whole(length).ok_or_else(wrong)?).collect::<String>())
         }
         ("and", [.., last]) => arguments.iter().find(|value| !truth(value)).unwrap_or(last).clone(),
         ("or", [.., last]) => arguments.iter().find(|value| truth(value)).unwrap_or(last).clone(),

@@ -129,6 +129,9 @@ mod tests {
             r#"{{printf "%.4s|%-4s|%3d|%q" .Id "ab" .State.Pid .Name}}"#,
             r#"0123|ab  |  7|"/web""#,
         );
+        shows("{{lt 1 2}} {{le 2 2}} {{ge 1 2}} {{gt 2 1}}", "true true false true");
+        shows(r#"[{{pad "a" 1 2}}] [{{pad "" 1 1}}] {{truncate .Id 3}}"#, "[ a  ] [] 012");
+        shows(r#"{{"a\"\\b"}}"#, "a\"\\b");
         shows(r#"{{slice .Id 0 4}}{{.Label "a.b"}}{{.Label "x"}}"#, "01231");
     }
 
@@ -165,6 +168,8 @@ mod tests {
             "{{range}}{{end}}",
             "{{$x :=}}",
             "{{.Up |}}",
+            r#"{{"\x41"}}"#,
+            r#"{{"\u0041"}}"#,
         ];
         for template in wrong {
             assert_eq!(apply(template).map_err(|error| error.code), Err(ENGINE), "{template}");

@@ -310,7 +310,8 @@ impl Words<'_> {
                 '\\' => match characters.next() {
                     Some((_, 'n')) => text.push('\n'),
                     Some((_, 't')) => text.push('\t'),
-                    Some((_, other)) => text.push(other),
+                    Some((_, other @ ('"' | '\\'))) => text.push(other),
+                    Some((_, other)) => return Err(format!("\\{other} is not known in a text")),
                     None => break,
                 },
                 _ => text.push(character),
