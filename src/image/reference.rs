@@ -9,7 +9,7 @@ const NAME_LIMIT: usize = 255;
 const TAG_LIMIT: usize = 128;
 
 /// A name and a tag that are safe as names of files.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     pub name: String,
     pub tag: String,

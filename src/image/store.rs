@@ -178,26 +178,23 @@ impl Store {
         Ok(Image { name: reference.name.clone(), tag: reference.tag.clone(), ..image })
     }
 
-    /// Every name of the store, sorted.
+    /// Every name of the store, in the order of their directories.
     pub(super) fn names(&self) -> Result<Vec<Named>> {
         let images = match self.root.dir(IMAGES) {
             Err(Errno::ENOENT) => return Ok(Vec::new()),
             other => other.context("open the images")?,
         };
         let mut found = Vec::new();
-        for entry in images.entries().context("list the images")? {
-            let Some(name) = entry.name.to_str().filter(|name| !name.starts_with('.')) else {
-                continue;
-            };
+        let names = images.sorted_names().context("list the images")?;
+        for name in names.iter().filter(|name| !name.starts_with('.')) {
             // A name that cannot be read now is not one that is not there: its layers are in use.
             let dir = match images.dir(name) {
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
                 other => other.context(format_args!("open the tags of {name}"))?,
             };
-            for tag in dir.names().context(format_args!("list the tags of {name}"))? {
-                let Some(tag) = tag.to_str() else { continue };
-                let Ok(reference) = Reference::from_directory(name, tag) else { continue };
-                let target = match dir.readlink(tag) {
+            for tag in dir.sorted_names().context(format_args!("list the tags of {name}"))? {
+                let Ok(reference) = Reference::from_directory(name, &tag) else { continue };
+                let target = match dir.readlink(&tag) {
                     Err(Errno::ENOENT) => continue,
                     // A directory where the link should be: damaged, but a name.
                     Err(Errno::EINVAL) => Default::default(),
@@ -209,7 +206,6 @@ impl Store {
                 found.push(Named { reference, target, image });
             }
         }
-        found.sort_by(|a, b| a.reference.cmp(&b.reference));
         Ok(found)
     }
 

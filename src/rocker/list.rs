@@ -109,21 +109,18 @@ pub struct Filter {
 pub fn filters(texts: &[String], known: &[&str]) -> Result<Vec<Filter>> {
     texts
         .iter()
-        .map(|text| match text.split_once('=') {
-            Some(("name", value)) if value.contains(['(', ')', '{', '}', '|']) => {
-                let error = Error::new(format!("invalid filter '{text}'"));
-                Err(error.hint("of expressions ^ $ . [] * + ? are known"))
-            }
-            Some((key, value)) if known.contains(&key) => {
-                Ok(Filter { key: key.to_string(), value: value.to_string() })
-            }
-            Some((key, _)) => Err(Error::new(format!("invalid filter '{key}'"))
-                .code(ENGINE)
-                .hint(format!("filters are {}", known.join(", ")))),
-            None => {
-                let error = Error::new(format!("invalid filter '{text}'")).code(ENGINE);
-                Err(error.hint("write it as KEY=VALUE"))
-            }
+        .map(|text| {
+            let (code, hint) = match text.split_once('=') {
+                Some(("name", value)) if value.contains(['(', ')', '{', '}', '|']) => {
+                    (FAILURE, "of expressions ^ $ . [] * + ? are known".to_string())
+                }
+                Some((key, value)) if known.contains(&key) => {
+                    return Ok(Filter { key: key.to_string(), value: value.to_string() });
+                }
+                Some(_) => (ENGINE, format!("filters are {}", known.join(", "))),
+                None => (ENGINE, "write it as KEY=VALUE".to_string()),
+            };
+            Err(Error::new(format!("invalid filter '{text}'")).code(code).hint(hint))
         })
         .collect()
 }
