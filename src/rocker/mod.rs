@@ -1,12 +1,12 @@
 //! The command line: finds the command that the arguments name, runs it, reports how it ended.
 
-mod change;
+pub mod change;
 mod command;
 pub mod commands;
 mod completion;
 mod help;
 mod json;
-mod list;
+pub mod list;
 mod manual;
 mod nearest;
 mod parse;
