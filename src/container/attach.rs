@@ -50,15 +50,17 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
 /// is waited for until it has ended again.
 pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
     let container = engine.resolve(name)?;
-    let mut ended = None;
+    // When it had ended before; nothing if it was running.
+    let mut before = None;
     loop {
         let state = current(engine, &container)?.ok_or_else(|| no_such_container(name))?;
         let again = state.status == Status::Restarting;
+        let ended = again.then_some(state.finished);
         // It may have run for so short a time that nobody saw it.
-        if !state.status.is_alive() || again && ended.is_some_and(|time| time != state.finished) {
+        if !state.status.is_alive() || again && before.is_some_and(|before| before != ended) {
             return Ok(state.exit_code);
         }
-        ended = again.then_some(state.finished);
+        before = Some(ended);
         if let Some(code) = connect(&container, false).ok().and_then(|socket| hear_end(&socket)) {
             return Ok(code);
         }
@@ -66,7 +68,7 @@ pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
         for (pid, started) in [(state.keeper, state.keeper_start), (state.pid, state.pid_start)] {
             if let Some(pidfd) = processes::open(pid, started)? {
                 // Or it starts its container again.
-                let timeout = if again { 50 } else { -1 };
+                let timeout = if again { 50 } else { 1000 };
                 io::poll(&mut [io::Poll::readable(pidfd.as_fd())], timeout)
                     .context("wait for the end")?;
             }
