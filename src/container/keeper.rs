@@ -225,10 +225,8 @@ impl Keeper {
         }
         let mut ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
-        if ready.pop() == Some(true)
-            && let Some(proxy) = &mut self.wiring.proxy
-        {
-            proxy.serve();
+        if ready.pop() == Some(true) {
+            self.wiring.carry(&self.container);
         }
         if ready[1] {
             self.take_signals();

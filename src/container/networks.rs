@@ -4,13 +4,13 @@ use super::membership::{joined, mac_text, plain_addresses};
 use super::names;
 use super::record::{Endpoint, Membership, Record, State, Status};
 use super::state::settle;
-use super::store::{Container, Engine, is_id, no_such_container, not_running};
-use super::wiring::{self, endpoint_addresses, lease, lives};
+use super::store::{Container, Engine, is_id, no_such_container};
+use super::wiring::{self, lead_ports, lease, lives};
 use crate::error::{Error, Result};
-use crate::network::ipam;
 use crate::network::links::{End, Links};
 use crate::network::store::{DEFAULT, Network, Wanted};
 use crate::network::up;
+use crate::network::{Store, ipam};
 use crate::runtime::state as processes;
 use crate::sys::time;
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,32 +125,23 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
         mac: String::new(),
         aliases: options.aliases.clone(),
     };
-    record.net.memberships.push(membership.clone());
-    record.network = joined(&record.net);
+    record.net.memberships.push(membership);
+    let before = std::mem::replace(&mut record.network, joined(&record.net));
     if let Some(pidfd) = &pidfd {
+        let leave =
+            |state: &mut State| leave(&store, &container, shown, &before, state, Some(pidfd));
         // What a command left that died here is in no record.
-        for left in state.net.endpoints.extract_if(.., |one| one.network == *shown) {
-            withdraw(&store, &record.id, &left, pidfd)?;
-        }
-        let taken = |name: &str| state.net.endpoints.iter().any(|one| one.interface == name);
-        let interface = (0..1000).map(|number| format!("eth{number}")).find(|name| !taken(name));
-        let mut endpoint = Endpoint {
-            network: shown.clone(),
-            interface: interface.unwrap_or_default(),
-            mac: mac_text(up::mac(&format!("{} {shown}", record.id))),
-            ..Default::default()
-        };
-        let connected =
-            attach(engine, &store, &network, &record, &membership, &mut endpoint, pidfd);
+        leave(&mut state)?;
+        let connected = attach(engine, &store, &network, &record, &mut state, pidfd);
         // The record comes last: until it names the network the same command works again.
         let stored = connected.and_then(|()| {
-            state.net.endpoints.push(endpoint.clone());
             state.network.clone_from(&record.network);
-            container.write_state(&state, false)
+            container.write_state(&state, false)?;
+            lead_ports(&state.net, &[], &state.net.endpoints)
         });
         if let Err(error) = stored {
             // The first error is the one to report.
-            let _ = withdraw(&store, &record.id, &endpoint, pidfd);
+            let _ = leave(&mut state);
             return Err(error);
         }
     }
@@ -164,44 +155,66 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
 
 fn attach(
     engine: &Engine,
-    store: &crate::network::Store,
+    store: &Store,
     network: &Network,
     record: &Record,
-    membership: &Membership,
-    endpoint: &mut Endpoint,
+    state: &mut State,
     pidfd: &OwnedFd,
 ) -> Result<()> {
+    let Some(membership) = record.net.memberships.last() else { return Ok(()) };
     let mut up = up::ensure(store, network)?;
     let mut inside = up.inside(pidfd.as_fd())?;
+    let taken = |name: &str| state.net.endpoints.iter().any(|one| one.interface == name);
+    let interface = (0..1000).map(|number| format!("eth{number}")).find(|name| !taken(name));
+    let mac = up::mac(&format!("{} {}", record.id, network.name));
+    let mut endpoint = Endpoint {
+        network: network.name.clone(),
+        interface: interface.unwrap_or_default(),
+        mac: mac_text(mac),
+        ..Default::default()
+    };
     // What a connect left that was ended in between.
     inside.delete(&endpoint.interface)?;
-    lease(engine, store, network, record, endpoint, membership)?;
+    lease(engine, store, network, record, &mut endpoint, membership)?;
     // The way out stays where it is.
     endpoint.gateways.clear();
     let netns = inside.namespace()?;
-    let mac = super::membership::parse_mac(&endpoint.mac)?;
     let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
-    up.connect(&record.id, &end, false)?;
-    wiring::configure(&mut inside, std::slice::from_ref(endpoint))
+    let connected = up.connect(&record.id, &end, !state.net.ports.is_empty());
+    let others = state.net.endpoints.len();
+    state.net.endpoints.push(endpoint);
+    connected?;
+    wiring::configure(&mut inside, &state.net.endpoints[others..])
 }
 
-/// Takes an interface away from a container that runs, and gives its addresses back.
-fn withdraw(
-    store: &crate::network::Store,
-    id: &str,
-    endpoint: &Endpoint,
-    pidfd: &OwnedFd,
+/// Takes what a container has of a network away from it; these networks stay.
+///
+/// Its address is given back last: until then no port leads there any more, and the state does not
+/// name it. Wherever this is interrupted, it may be done again.
+fn leave(
+    store: &Store,
+    container: &Container,
+    network: &str,
+    rest: &str,
+    state: &mut State,
+    pidfd: Option<&OwnedFd>,
 ) -> Result<()> {
-    up::inside(&Links::open()?, pidfd.as_fd())?.delete(&endpoint.interface)?;
-    give_back(store, id, endpoint)
-}
-
-fn give_back(store: &crate::network::Store, id: &str, endpoint: &Endpoint) -> Result<()> {
-    let leases = store.leases(&endpoint.network)?;
-    for (address, _) in endpoint_addresses(std::slice::from_ref(endpoint))? {
-        ipam::give_back(&leases, &address.to_string(), id)?;
+    let left = state.net.endpoints.iter().position(|one| one.network == network);
+    let left = left.map(|index| state.net.endpoints.remove(index));
+    lead_ports(&state.net, left.as_slice(), &[])?;
+    if let (Some(pidfd), Some(left)) = (pidfd, &left) {
+        up::inside(&Links::open()?, pidfd.as_fd())?.delete(&left.interface)?;
     }
-    Ok(())
+    if state.status == Status::Running {
+        rest.clone_into(&mut state.network);
+    }
+    container.write_state(state, false)?;
+    lead_ports(&state.net, &[], &state.net.endpoints)?;
+    match store.leases(network) {
+        Ok(leases) => ipam::give_back_all(&leases, &|id| Ok(id == container.id)),
+        // The network may have been removed meanwhile.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Takes a container out of a network.
@@ -215,16 +228,8 @@ pub fn disconnect(engine: &Engine, name: &str, of: &str) -> Result<()> {
     }
     record.net.memberships.retain(|one| !member(one));
     record.network = joined(&record.net);
-    let endpoint = state.net.endpoints.iter().position(|one| one.network == shown);
-    if let Some(endpoint) = endpoint.map(|index| state.net.endpoints.remove(index)) {
-        let pidfd = pidfd.as_ref().ok_or_else(|| not_running(of))?;
-        withdraw(&store, &record.id, &endpoint, pidfd)?;
-    }
-    if state.status == Status::Running {
-        state.network.clone_from(&record.network);
-    }
+    leave(&store, &container, &shown, &record.network, &mut state, pidfd.as_ref())?;
     // The record comes last: as long as it names the network the same command works again.
-    container.write_state(&state, false)?;
     container.write_record(&record)?;
     container.unlock();
     // The container itself has lost the names of the others.

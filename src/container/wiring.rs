@@ -4,7 +4,7 @@ use super::membership::{allocated, mac_text, parse_mac};
 use super::names::{self, lease_text};
 use super::options::Options;
 use super::record::{Endpoint, Membership, NetState, Port, Record, State};
-use super::store::{Container, Engine, boot_id, no_such_container, not_running};
+use super::store::{Container, Engine, STATE, boot_id, no_such_container, not_running};
 use crate::error::{Context, Error, Result, warn};
 use crate::network::ipam::{self, Owner};
 use crate::network::links::{End, Links};
@@ -20,6 +20,8 @@ use crate::sys::process::{self, Namespaces};
 use crate::sys::{Errno, limits, time};
 use std::os::fd::{AsFd, OwnedFd};
 
+/// Where a published port leads when there is no network: no socket connects to all hosts.
+const NOBODY: Address = Address { v6: false, number: 0xffff_ffff };
 /// How often a free port is looked for that is free in both families.
 const TRIES: usize = 16;
 
@@ -30,6 +32,8 @@ pub struct Wiring {
     ups: Vec<Up>,
     /// Holds the published ports, and carries what arrives there.
     pub proxy: Option<Proxy>,
+    /// Which file of the state it was last told of.
+    told: (u64, (i64, i64)),
     /// The socket of the command that started the keeper: it makes the network namespace.
     pub arriving: Option<OwnedFd>,
 }
@@ -292,8 +296,6 @@ fn take_port(port: &Port, inner: &[(Address, u8)]) -> Result<(Port, Vec<Socket>)
     let mut sockets = Vec::new();
     let places = places(&port)?;
     for at in &places {
-        let to = inner.iter().find(|(address, _)| address.v6 == at.v6).or(inner.first());
-        let Some((to, _)) = to else { continue };
         let file = match inet::listen(peer(*at, port.host), port.udp) {
             Err(Errno::EADDRINUSE) => return Err(allocated(&port)),
             // All addresses, on a host without IPv6.
@@ -305,14 +307,21 @@ fn take_port(port: &Port, inner: &[(Address, u8)]) -> Result<(Port, Vec<Socket>)
         if port.host == 0 {
             port.host = inet::local_port(file.as_fd()).context("look at the port")?;
         }
-        sockets.push(Socket { file, udp: port.udp, to: peer(*to, port.inner) });
+        let to = peer(target(inner, at.v6), port.inner);
+        sockets.push(Socket { file, udp: port.udp, v6: at.v6, to });
     }
     Ok((port, sockets))
 }
 
-/// What nf_tables is told of the published ports of a container.
-fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
-    let inner = endpoint_addresses(&net.endpoints)?;
+/// Where the socket on a port of a family leads.
+fn target(inner: &[(Address, u8)], v6: bool) -> Address {
+    let same = inner.iter().find(|(address, _)| address.v6 == v6);
+    same.or(inner.first()).map_or(NOBODY, |(address, _)| *address)
+}
+
+/// What nf_tables is told of the published ports of a container that has these endpoints.
+fn mappings(net: &NetState, endpoints: &[Endpoint]) -> Result<Vec<Mapping>> {
+    let inner = endpoint_addresses(endpoints)?;
     let mut list = Vec::new();
     for port in &net.ports {
         for at in places(port)? {
@@ -327,7 +336,34 @@ fn mappings(net: &NetState) -> Result<Vec<Mapping>> {
     Ok(list)
 }
 
+/// Has nf_tables lead the published ports no longer to the first endpoints, but to the second.
+pub fn lead_ports(net: &NetState, from: &[Endpoint], to: &[Endpoint]) -> Result<()> {
+    if net.publish_mode == "nft"
+        && let Some(mut nat) = Nat::open()?
+    {
+        nat.withdraw(&mappings(net, from)?)?;
+        nat.publish(&mappings(net, to)?)?;
+    }
+    Ok(())
+}
+
 impl Wiring {
+    /// Carries what arrived at the published ports.
+    pub fn carry(&mut self, container: &Container) {
+        let Some(proxy) = &mut self.proxy else { return };
+        // Networks come and go while the container runs. That is in the state before another one can
+        // have an address that was given back.
+        if let Ok(stat) = container.dir.stat(STATE)
+            && self.told != (stat.inode, stat.modified)
+            && let Ok(state) = container.stored_state()
+            && let Ok(inner) = endpoint_addresses(&state.net.endpoints)
+        {
+            self.told = (stat.inode, stat.modified);
+            proxy.lead(&|v6| target(&inner, v6));
+        }
+        proxy.serve();
+    }
+
     /// Connects the first process, which waits, to the networks of its container. One that has
     /// ended already tells why itself. `there` is its network namespace, or that process.
     pub fn join(&mut self, record: &Record, net: &NetState, there: &OwnedFd) -> Result<()> {
@@ -347,12 +383,7 @@ impl Wiring {
             up.connect(&record.id, &end, !net.ports.is_empty())?;
         }
         configure(&mut inside, &net.endpoints)?;
-        if net.publish_mode == "nft"
-            && let Some(mut nat) = Nat::open()?
-        {
-            nat.publish(&mappings(net)?)?;
-        }
-        Ok(())
+        lead_ports(net, &[], &net.endpoints)
     }
 }
 
@@ -386,12 +417,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
     for name in networks.names().context("list the networks")? {
         let path = std::path::Path::new(&name).join("leases");
         let Ok(leases) = networks.dir(&path) else { continue };
-        for (address, text) in ipam::members(&leases)? {
-            let id = text.split(' ').next().unwrap_or_default();
-            if engine.open_id(id)?.is_none() {
-                ipam::give_back(&leases, &address.to_string(), id)?;
-            }
-        }
+        ipam::give_back_all(&leases, &|id| Ok(engine.open_id(id)?.is_none()))?;
     }
     Ok(())
 }
@@ -401,11 +427,7 @@ pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
     if net.endpoints.is_empty() {
         return Ok(());
     }
-    if net.publish_mode == "nft"
-        && let Some(mut nat) = Nat::open()?
-    {
-        nat.withdraw(&mappings(net)?)?;
-    }
+    lead_ports(net, &net.endpoints, &[])?;
     let store = store(engine)?;
     let mut named = Vec::new();
     for endpoint in &net.endpoints {

@@ -125,6 +125,16 @@ pub fn give_back(leases: &Dir, address: &str, owner: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives back all addresses of a network whose owners are meant.
+pub fn give_back_all(leases: &Dir, is_meant: &dyn Fn(&str) -> Result<bool>) -> Result<()> {
+    for (address, text) in members(leases)? {
+        if is_meant(id(&text))? {
+            give_back(leases, &address.to_string(), id(&text))?;
+        }
+    }
+    Ok(())
+}
+
 /// All leases of a network, by address, with the texts of their owners.
 pub fn members(leases: &Dir) -> Result<Vec<(Address, String)>> {
     let mut members = Vec::new();

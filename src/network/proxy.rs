@@ -3,6 +3,7 @@
 //!
 //! TCP moves by splice, UDP by a table of sessions. Nothing here ever waits.
 
+use super::Address;
 use crate::sys::inet::{self, Peer, Watch};
 use crate::sys::{Errno, Result, io};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +28,8 @@ const SPARE: usize = 16;
 pub struct Socket {
     pub file: OwnedFd,
     pub udp: bool,
+    /// The family of its own address.
+    pub v6: bool,
     /// Where in the container it leads.
     pub to: Peer,
 }
@@ -102,6 +105,25 @@ impl Proxy {
     /// Readable when there is something to do.
     pub fn watch(&self) -> std::os::fd::BorrowedFd<'_> {
         self.watch.as_fd()
+    }
+
+    /// Has each socket lead to the address that is given for its family. Where that is another one,
+    /// all that is under way ends: who had the old address may be a stranger now.
+    pub fn lead(&mut self, to: &dyn Fn(bool) -> Address) {
+        let (mut moved, mut sockets) = (false, 0);
+        while let Some(Entry::Socket(socket)) = self.entries.get_mut(sockets) {
+            sockets += 1;
+            let Address { v6, number } = to(socket.v6);
+            let to = Peer { v6, number, ..socket.to };
+            moved |= socket.to != to;
+            socket.to = to;
+        }
+        if moved {
+            // The sockets are the first entries, and stay.
+            self.entries.truncate(sockets);
+            self.free.clear();
+            self.sessions.clear();
+        }
     }
 
     /// Does what there is to do, for a while.
@@ -343,7 +365,7 @@ mod tests {
         let file = inet::listen(LOOPBACK, udp).unwrap();
         let port = inet::local_port(file.as_fd()).unwrap();
         let to = Peer { port: to, ..LOOPBACK };
-        let mut proxy = Proxy::new(vec![Socket { file, udp, to }]).unwrap();
+        let mut proxy = Proxy::new(vec![Socket { file, udp, v6: false, to }]).unwrap();
         std::thread::spawn(move || {
             loop {
                 let mut list = [io::Poll::readable(proxy.watch())];
@@ -382,6 +404,31 @@ mod tests {
         // Reset or closed: in any case it ends.
         let _ = client.read_to_end(&mut got);
         assert!(got.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_leads_elsewhere_carries_nothing_to_where_it_led() {
+        let old = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = old.local_addr().unwrap().port();
+        let new = TcpListener::bind(("127.0.0.2", port)).unwrap();
+        let file = inet::listen(LOOPBACK, false).unwrap();
+        let outside = inet::local_port(file.as_fd()).unwrap();
+        let to = Peer { port, ..LOOPBACK };
+        let mut proxy = Proxy::new(vec![Socket { file, udp: false, v6: false, to }]).unwrap();
+        let serve = |proxy: &mut Proxy| {
+            let client = TcpStream::connect(("127.0.0.1", outside)).unwrap();
+            io::poll(&mut [io::Poll::readable(proxy.watch())], 1000).unwrap();
+            proxy.serve();
+            client
+        };
+        let mut first = serve(&mut proxy);
+        drop(old.accept().unwrap());
+        proxy.lead(&|_| Address { v6: false, number: 0x7f00_0002 });
+        let mut got = Vec::new();
+        // Reset or closed: in any case it ends.
+        let _ = first.read_to_end(&mut got);
+        let _second = serve(&mut proxy);
+        new.accept().unwrap();
     }
 
     #[test]

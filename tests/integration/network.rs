@@ -4,7 +4,7 @@ use crate::harness::{
     Output, PATIENCE, Rocker, finish, has_program, kill, names, one_line, skip, wait_until,
 };
 use crate::harness_host::{is_torture, report};
-use crate::harness_net::{Outside, without_net_admin};
+use crate::harness_net::{Outside, fetcher, without_net_admin};
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -170,6 +170,43 @@ fn a_container_can_be_in_two_networks_and_be_moved_while_it_runs() {
     rocker.ok(&["rm", "-f", "web", "peer"]);
     rocker.ok(&["network", "rm", "a", "b", "c"]);
     assert!(!rocker.on_host(&["ip", "-o", "link"]).contains(" c:"));
+}
+
+#[test]
+fn a_published_port_never_leads_to_the_next_owner_of_an_address_but_to_a_network_that_stays() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let options = "network create --ipv6 --subnet fd00:9::/64 --subnet 10.9.0.0/24 app";
+    rocker.ok(&options.split(' ').collect::<Vec<_>>());
+    let get = |host: &str| {
+        let url = format!("http://{host}:8080/");
+        rocker.try_on_host(&fetcher(&url)).stdout
+    };
+    for mode in ["nft", "proxy"] {
+        server(&rocker, "web", &["-p", "8080:80", "--publish-mode", mode]);
+        let old = address(&rocker, "web", "rocker0");
+        rocker.ok(&["network", "connect", "app", "web"]);
+        assert_eq!(get("127.0.0.1"), "hello\n", "{mode}: connected");
+        rocker.ok(&["network", "disconnect", "rocker0", "web"]);
+        let script = "echo stranger > index.html; exec httpd -f -p 80";
+        let args = ["run", "-d", "--name", "stranger", "--ip", &old, "busybox", "sh", "-c", script];
+        rocker.ok(&args);
+        let listens = || ask_from(&rocker, "stranger", &old, 80).stdout.contains("stranger");
+        assert!(wait_until(PATIENCE, listens));
+        for host in ["127.0.0.1", "[::1]"] {
+            assert_eq!(get(host), "hello\n", "{mode}: moved, by {host}");
+        }
+        rocker.ok(&["network", "disconnect", "app", "web"]);
+        for host in ["127.0.0.1", "[::1]"] {
+            assert_eq!(get(host), "", "{mode}: in no network, by {host}");
+        }
+        rocker.ok(&["network", "connect", "app", "web"]);
+        assert_eq!(get("127.0.0.1"), "hello\n", "{mode}: connected again");
+        rocker.ok(&["rm", "-f", "web", "stranger"]);
+        let left = rocker.on_host(&["nft", "list", "ruleset"]);
+        let left: Vec<&str> =
+            left.lines().filter(|line| line.contains(" : ") && !line.contains("type")).collect();
+        assert!(left.is_empty(), "{mode}: {left:?}");
+    }
 }
 
 #[test]
