@@ -358,7 +358,7 @@ impl Keeper {
             return None;
         }
         // `stop` may have left its mark meanwhile.
-        let stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
+        let mut stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
         let again = self.next_start(&stored, code);
         let status = match again {
             Some(_) => Status::Restarting,
@@ -368,6 +368,7 @@ impl Keeper {
         if again.is_none() {
             layer::release(&self.engine, &self.container, &self.state);
         }
+        stored.forget_networks();
         let ended = State {
             status,
             pid: 0,
@@ -377,8 +378,6 @@ impl Keeper {
             finished_uptime: time::since_boot(),
             exit_code: code,
             oom_killed,
-            net: Default::default(),
-            port_mapping: Vec::new(),
             ..stored
         };
         // Where the disk is full the container still is shown as exited, from the kernel's facts.

@@ -314,6 +314,12 @@ impl State {
         self.boot_id == boot && is_running(self.pid, self.pid_start)
     }
 
+    /// Forgets what it had of networks when it ran.
+    pub fn forget_networks(&mut self) {
+        self.net = Default::default();
+        self.port_mapping.clear();
+    }
+
     /// The state of nothing.
     pub fn empty() -> Self {
         Self {

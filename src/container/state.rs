@@ -124,8 +124,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     }
     state.finished = time::now();
     state.cgroups.clear();
-    state.net = Default::default();
-    state.port_mapping.clear();
+    state.forget_networks();
     container.write_state(&state, true)?;
     Ok(Some(state))
 }

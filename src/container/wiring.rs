@@ -127,8 +127,7 @@ pub fn reserve(
     record: &Record,
     state: &mut State,
 ) -> Result<Wiring> {
-    state.net = Default::default();
-    state.port_mapping.clear();
+    state.forget_networks();
     state.network.clone_from(&record.network);
     let mut wiring = Wiring::default();
     if record.net.memberships.is_empty() {

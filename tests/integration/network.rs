@@ -210,6 +210,24 @@ fn a_published_port_never_leads_to_the_next_owner_of_an_address_but_to_a_network
 }
 
 #[test]
+fn a_container_that_could_not_be_started_has_neither_addresses_nor_ports() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["create", "--name", "first", "-p", "8080:80", "busybox", "/nosuch"]);
+    rocker.refused(&["start", "first"], 1);
+    let script = "rm /bin/sh; exit 1";
+    let policy = ["--restart", "always", "-p", "8081:80", "busybox", "sh", "-c", script];
+    rocker.ok(&[&["run", "-d", "--name", "again"], &policy[..]].concat());
+    let status = || rocker.inspect("again", "{{.State.Status}} {{.RestartCount}}");
+    assert!(wait_until(PATIENCE, || status() == "exited 1"), "{}", status());
+    for name in ["first", "again"] {
+        let template = "{{.NetworkSettings.IPAddress}}{{.NetworkSettings.PublishMode}}";
+        assert_eq!(rocker.inspect(name, template), "", "{name}");
+        assert_eq!(rocker.ok(&["port", name]), "", "{name}");
+        rocker.ok(&["network", "disconnect", "rocker0", name]);
+    }
+}
+
+#[test]
 fn a_container_can_share_the_network_of_another_one() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     server(&rocker, "web", &[]);

@@ -206,14 +206,13 @@ fn note_running(
 }
 
 /// Writes down that the container could not be started: that is an end too, with its code and time.
-pub fn note_failure(container: &Container, state: State, error: &Error) {
+pub fn note_failure(container: &Container, mut state: State, error: &Error) {
+    state.forget_networks();
     let failed = State {
         status: Status::Exited,
         pid: 0,
         keeper: 0,
         cgroups: Vec::new(),
-        net: Default::default(),
-        port_mapping: Vec::new(),
         finished: time::now(),
         finished_uptime: time::since_boot(),
         exit_code: error.code,
