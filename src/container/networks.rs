@@ -176,13 +176,13 @@ fn attach(
     // What a connect left that was ended in between.
     inside.delete(&endpoint.interface)?;
     lease(engine, store, network, record, &mut endpoint, membership)?;
-    // The way out stays where it is.
-    endpoint.gateways.clear();
     let netns = inside.namespace()?;
     let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
     let connected = up.connect(&record.id, &end, !state.net.ports.is_empty());
     let others = state.net.endpoints.len();
     state.net.endpoints.push(endpoint);
+    // A way out stays where it is.
+    wiring::lead_out(&mut state.net);
     connected?;
     wiring::configure(&mut inside, &state.net.endpoints[others..])
 }
@@ -203,7 +203,15 @@ fn leave(
     let left = left.map(|index| state.net.endpoints.remove(index));
     lead_ports(&state.net, left.as_slice(), &[])?;
     if let (Some(pidfd), Some(left)) = (pidfd, &left) {
-        up::inside(&Links::open()?, pidfd.as_fd())?.delete(&left.interface)?;
+        let mut inside = up::inside(&Links::open()?, pidfd.as_fd())?;
+        inside.delete(&left.interface)?;
+        if !left.gateways.is_empty() {
+            for one in &mut state.net.endpoints {
+                one.gateways = store.find(&one.network)?.gateways();
+            }
+            wiring::lead_out(&mut state.net);
+            wiring::configure(&mut inside, &state.net.endpoints)?;
+        }
     }
     if state.status == Status::Running {
         rest.clone_into(&mut state.network);

@@ -207,15 +207,13 @@ pub fn lease(
         let address = ipam::take(&leases, subnet, gateway, wanted, &owner)
             .context(format_args!("network {}", network.name))?;
         endpoint.addresses.push(format!("{address}/{}", subnet.prefix));
-        if !network.internal {
-            endpoint.gateways.push(gateway.to_string());
-        }
     }
+    endpoint.gateways = network.gateways();
     Ok(())
 }
 
 /// Only the first network that leads out, in each family, has the way out.
-fn lead_out(net: &mut NetState) {
+pub fn lead_out(net: &mut NetState) {
     let (mut v4, mut v6) = (false, false);
     for endpoint in &mut net.endpoints {
         endpoint.gateways.retain(|gateway| {

@@ -5,7 +5,9 @@
 use super::address::{Address, Subnet};
 use super::explain;
 use crate::error::{Context, Error, Result};
-use crate::sys::netlink::{self, ACK, CREATE, DUMP, EXCL, Messages, Netlink, Subject, attributes};
+use crate::sys::netlink::{
+    self, ACK, CREATE, DUMP, EXCL, Messages, Netlink, REPLACE, Subject, attributes,
+};
 use crate::sys::{Errno, net};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -42,11 +44,11 @@ fn family(address: Address) -> u8 {
     if address.v6 { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 }
 }
 
-/// Adds the message that gives an interface an address.
+/// Adds the message that gives an interface an address, unless it has it.
 fn put_address(messages: &mut Messages, index: u32, address: Address, prefix: u8) {
     let mut fixed = [family(address), prefix, 0, 0, 0, 0, 0, 0];
     fixed[4..].copy_from_slice(&index.to_ne_bytes());
-    messages.start(libc::RTM_NEWADDR, ACK | CREATE | EXCL, &fixed);
+    messages.start(libc::RTM_NEWADDR, ACK | CREATE | REPLACE, &fixed);
     messages.put(libc::IFA_LOCAL, &address.bytes()).put(libc::IFA_ADDRESS, &address.bytes());
     match address.v6 {
         true => messages.put_u32(libc::IFA_FLAGS, NO_DAD),
@@ -175,6 +177,7 @@ impl Links {
     }
 
     /// Gives an interface its addresses, brings it up, and leads what is not near to the gateways.
+    /// May be called again, with other gateways.
     pub fn configure(
         &mut self,
         name: &str,
@@ -191,7 +194,7 @@ impl Links {
             let (table, protocol, kind) =
                 (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RTN_UNICAST);
             let fixed = [family(*gateway), 0, 0, 0, table, protocol, 0, kind, 0, 0, 0, 0];
-            messages.start(libc::RTM_NEWROUTE, ACK | CREATE, &fixed);
+            messages.start(libc::RTM_NEWROUTE, ACK | CREATE | REPLACE, &fixed);
             messages.put(libc::RTA_GATEWAY, &gateway.bytes()).put_u32(libc::RTA_OIF, index);
         }
         explain(self.0.send(messages), format_args!("configure {name}"))

@@ -77,6 +77,12 @@ impl Network {
         pools.context(format_args!("network {}", self.name))
     }
 
+    /// The ways out for its members.
+    pub fn gateways(&self) -> Vec<String> {
+        let ranges = self.ranges.iter().filter(|_| !self.internal);
+        ranges.map(|range| range.gateway.clone()).collect()
+    }
+
     /// Whether its interface is one that it can have been given: by another name it could be that
     /// of another network, which is removed with this one.
     fn owns(&self) -> bool {

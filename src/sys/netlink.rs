@@ -18,6 +18,7 @@ pub const ACK: u16 = libc::NLM_F_ACK as u16;
 pub const DUMP: u16 = libc::NLM_F_DUMP as u16;
 pub const CREATE: u16 = libc::NLM_F_CREATE as u16;
 pub const EXCL: u16 = libc::NLM_F_EXCL as u16;
+pub const REPLACE: u16 = libc::NLM_F_REPLACE as u16;
 pub const APPEND: u16 = libc::NLM_F_APPEND as u16;
 /// `NLM_F_DUMP_INTR`: the answer is not of one moment.
 const DUMP_INTR: u16 = 0x10;

@@ -210,6 +210,42 @@ fn a_published_port_never_leads_to_the_next_owner_of_an_address_but_to_a_network
 }
 
 #[test]
+fn the_way_out_of_a_container_moves_with_its_networks() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let dual = "network create --ipv6 --subnet fd00:9::/64 --subnet 10.9.0.0/24 app";
+    let internal = "network create --internal --subnet 10.7.0.0/24 cellar";
+    for command in [dual, internal] {
+        rocker.ok(&command.split(' ').collect::<Vec<_>>());
+    }
+    rocker.sleeper("web", &[]);
+    let network = |word: &str, name: &str| rocker.ok(&["network", word, name, "web"]);
+    let out = |wanted: &str| {
+        let routes = ["ip route; ip -6 route"].map(|text| ["exec", "web", "sh", "-c", text]);
+        let routes = rocker.ok(&routes[0]);
+        let out = routes.lines().filter(|line| line.starts_with("default"));
+        let out: Vec<_> =
+            out.map(|line| line.split(' ').take(5).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(out.join(", "), wanted);
+    };
+    network("connect", "cellar");
+    network("connect", "app");
+    out("default via 10.88.0.1 dev eth0, default via fd00:9::1 dev eth2");
+    network("disconnect", "rocker0");
+    out("default via 10.9.0.1 dev eth2, default via fd00:9::1 dev eth2");
+    network("disconnect", "app");
+    out("");
+    network("disconnect", "cellar");
+    network("connect", "app");
+    out("default via 10.9.0.1 dev eth0, default via fd00:9::1 dev eth0");
+    let template = "{{(index .NetworkSettings.Networks \"app\").Gateway}}";
+    assert_eq!(rocker.inspect("web", template), "10.9.0.1");
+    // What is not in use changes nothing.
+    network("connect", "cellar");
+    network("disconnect", "cellar");
+    out("default via 10.9.0.1 dev eth0, default via fd00:9::1 dev eth0");
+}
+
+#[test]
 fn a_container_that_could_not_be_started_has_neither_addresses_nor_ports() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["create", "--name", "first", "-p", "8080:80", "busybox", "/nosuch"]);
