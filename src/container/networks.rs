@@ -241,7 +241,9 @@ pub fn disconnect(engine: &Engine, name: &str, of: &str) -> Result<()> {
     container.write_record(&record)?;
     container.unlock();
     // The container itself has lost the names of the others.
-    let rest: Vec<&str> =
-        record.net.memberships.iter().map(|one| one.network.as_str()).chain([&*shown]).collect();
+    let mut rest = vec![shown.as_str()];
+    for one in &record.net.memberships {
+        rest.push(&one.network);
+    }
     names::refresh(engine, &store, &rest)
 }

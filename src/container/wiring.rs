@@ -33,7 +33,7 @@ pub struct Wiring {
     /// Holds the published ports, and carries what arrives there.
     pub proxy: Option<Proxy>,
     /// Which file of the state it was last told of.
-    told: (u64, (i64, i64)),
+    told: u64,
     /// The socket of the command that started the keeper: it makes the network namespace.
     pub arriving: Option<OwnedFd>,
 }
@@ -134,7 +134,7 @@ pub fn reserve(
         return Ok(wiring);
     }
     let store = store(engine)?;
-    let (mut named, mut translated) = (Vec::new(), true);
+    let mut translated = true;
     for (index, wanted) in record.net.memberships.iter().enumerate() {
         let network = store.find(&wanted.network)?;
         let up = up::ensure(&store, &network)?;
@@ -150,9 +150,6 @@ pub fn reserve(
             ..Default::default()
         };
         lease(engine, &store, &network, record, &mut endpoint, wanted)?;
-        if network.has_names() {
-            named.push(network.name.clone());
-        }
         state.net.endpoints.push(endpoint);
     }
     lead_out(&mut state.net);
@@ -161,7 +158,7 @@ pub fn reserve(
         // Named in the state before they are made: whoever cleans up must know of them.
         container.write_state(state, false)?;
     }
-    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let named = named(&state.net);
     match named.is_empty() {
         true => {
             let own = endpoint_addresses(&state.net.endpoints)?;
@@ -173,6 +170,17 @@ pub fn reserve(
         false => names::refresh(engine, &store, &named)?,
     }
     Ok(wiring)
+}
+
+/// The networks whose members find each other by name.
+fn named(net: &NetState) -> Vec<&str> {
+    let mut named = Vec::new();
+    for endpoint in &net.endpoints {
+        if endpoint.network != DEFAULT {
+            named.push(endpoint.network.as_str());
+        }
+    }
+    named
 }
 
 /// Takes an address of each family that the network has.
@@ -351,12 +359,13 @@ impl Wiring {
         // Networks come and go while the container runs. That is in the state before another one can
         // have an address that was given back.
         if let Ok(stat) = container.dir.stat(STATE)
-            && self.told != (stat.inode, stat.modified)
+            && let file = stat.inode ^ stat.modified.1 as u64
+            && self.told != file
             && let Ok(state) = container.stored_state()
             && let Ok(inner) = endpoint_addresses(&state.net.endpoints)
         {
-            self.told = (stat.inode, stat.modified);
-            proxy.lead(&|v6| target(&inner, v6));
+            self.told = file;
+            proxy.lead([false, true].map(|v6| target(&inner, v6)));
         }
         proxy.serve();
     }
@@ -426,7 +435,6 @@ pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
     }
     lead_ports(net, &net.endpoints, &[])?;
     let store = store(engine)?;
-    let mut named = Vec::new();
     for endpoint in &net.endpoints {
         // The network may have been removed meanwhile.
         if let Ok(leases) = store.leases(&endpoint.network) {
@@ -434,11 +442,9 @@ pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
                 let address = text.split('/').next().unwrap_or_default();
                 ipam::give_back(&leases, address, id)?;
             }
-            if endpoint.network != DEFAULT {
-                named.push(endpoint.network.as_str());
-            }
         }
     }
+    let named = named(net);
     match named.is_empty() {
         true => Ok(()),
         false => names::refresh(engine, &store, &named),

@@ -107,13 +107,13 @@ impl Proxy {
         self.watch.as_fd()
     }
 
-    /// Has each socket lead to the address that is given for its family. Where that is another one,
-    /// all that is under way ends: who had the old address may be a stranger now.
-    pub fn lead(&mut self, to: &dyn Fn(bool) -> Address) {
+    /// Has the sockets of IPv4 lead to the first address, those of IPv6 to the second. Where that is
+    /// another one, all that is under way ends: who had the old address may be a stranger now.
+    pub fn lead(&mut self, to: [Address; 2]) {
         let (mut moved, mut sockets) = (false, 0);
         while let Some(Entry::Socket(socket)) = self.entries.get_mut(sockets) {
             sockets += 1;
-            let Address { v6, number } = to(socket.v6);
+            let Address { v6, number } = to[usize::from(socket.v6)];
             let to = Peer { v6, number, ..socket.to };
             moved |= socket.to != to;
             socket.to = to;
@@ -423,7 +423,7 @@ mod tests {
         };
         let mut first = serve(&mut proxy);
         drop(old.accept().unwrap());
-        proxy.lead(&|_| Address { v6: false, number: 0x7f00_0002 });
+        proxy.lead([Address { v6: false, number: 0x7f00_0002 }; 2]);
         let mut got = Vec::new();
         // Reset or closed: in any case it ends.
         let _ = first.read_to_end(&mut got);

@@ -79,8 +79,11 @@ impl Network {
 
     /// The ways out for its members.
     pub fn gateways(&self) -> Vec<String> {
-        let ranges = self.ranges.iter().filter(|_| !self.internal);
-        ranges.map(|range| range.gateway.clone()).collect()
+        let mut gateways = Vec::new();
+        for range in self.ranges.iter().filter(|_| !self.internal) {
+            gateways.push(range.gateway.clone());
+        }
+        gateways
     }
 
     /// Whether its interface is one that it can have been given: by another name it could be that
