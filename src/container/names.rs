@@ -18,7 +18,7 @@ const HOST: &str = "host-gateway";
 pub type Entry = (Address, String);
 
 /// The text of /etc/hosts: the container itself, then what was asked for, then other members.
-pub fn hosts(record: &Record, own: &[Address], gateway: Option<&str>, others: &[Entry]) -> String {
+pub fn hosts(record: &Record, own: &[Entry], gateway: Option<&str>, others: &[Entry]) -> String {
     let name = &record.hostname;
     let own_name = if own.is_empty() { format!(" {name}") } else { String::new() };
     let mut text = format!(
@@ -26,9 +26,12 @@ pub fn hosts(record: &Record, own: &[Address], gateway: Option<&str>, others: &[
          fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
          ff02::2\tip6-allrouters\n"
     );
-    for address in own {
-        let _ = writeln!(text, "{address}\t{name}");
-    }
+    let put = |text: &mut String, entries: &[Entry]| {
+        for (address, names) in entries {
+            let _ = writeln!(text, "{address}\t{names}");
+        }
+    };
+    put(&mut text, own);
     for host in &record.net.hosts {
         let (name, address) = host.split_once([':', '=']).unwrap_or((host, ""));
         let address = match address {
@@ -37,9 +40,7 @@ pub fn hosts(record: &Record, own: &[Address], gateway: Option<&str>, others: &[
         };
         let _ = writeln!(text, "{address}\t{name}");
     }
-    for (address, names) in others {
-        let _ = writeln!(text, "{address}\t{names}");
-    }
+    put(&mut text, others);
     text
 }
 
@@ -144,7 +145,9 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
             gateway = gateway.or(network.ranges.first().map(|range| range.gateway.as_str()));
             for (address, text) in members {
                 match id(text) == *member {
-                    true => own.push(*address),
+                    // Its host name first: that is what a look for the address finds.
+                    true if record.hostname == *member => own.push((*address, text.clone())),
+                    true => own.push((*address, format!("{} {}", record.hostname, shown(text)))),
                     false => others.push((*address, shown(text))),
                 }
             }

@@ -161,8 +161,10 @@ pub fn reserve(
     let named = named(&state.net);
     match named.is_empty() {
         true => {
-            let own = endpoint_addresses(&state.net.endpoints)?;
-            let own: Vec<Address> = own.iter().map(|(address, _)| *address).collect();
+            let mut own = Vec::new();
+            for (address, _) in endpoint_addresses(&state.net.endpoints)? {
+                own.push((address, record.hostname.clone()));
+            }
             let gateway = state.net.endpoints.first().and_then(|one| one.gateways.first());
             let text = names::hosts(record, &own, gateway.map(String::as_str), &[]);
             names::write(&container.dir, &text)?;

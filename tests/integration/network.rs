@@ -119,6 +119,12 @@ fn members_of_a_network_find_each_other_by_name_while_they_run() {
     }
     assert!(hosts("two").contains("one ") && hosts("two").contains("first"), "{}", hosts("two"));
     assert!(hosts("one").contains("\ttwo "), "{}", hosts("one"));
+    // One knows itself by the same names.
+    for name in ["one", "first"] {
+        let said = rocker.run(&["exec", "one", "ping", "-c", "1", name]);
+        let own = address(&rocker, "one", "app");
+        assert!(said.stdout.starts_with(&format!("PING {name} ({own})")), "{said:?}");
+    }
     let answer = ask_from(&rocker, "one", &address(&rocker, "two", "app"), 80);
     assert!(answer.stdout.contains("hello"), "{answer:?}");
     rocker.ok(&["rm", "-f", "two"]);
