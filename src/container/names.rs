@@ -122,7 +122,8 @@ fn shown(text: &str) -> String {
 pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> {
     let _turn = store.lock()?;
     let mut all = Vec::new();
-    for network in store.list()?.into_iter().filter(|network| network.has_names()) {
+    let list = store.list()?;
+    for network in list.iter().filter(|network| network.has_names()) {
         let members = ipam::members(&store.leases(&network.name)?)?;
         all.push((network, members));
     }
@@ -137,12 +138,11 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
         // One that died a moment ago needs no names.
         let Ok(Some(container)) = engine.open_id(member) else { continue };
         let Ok(record) = container.record() else { continue };
-        let (mut own, mut others, mut gateway) = (Vec::new(), Vec::new(), None);
-        for (network, members) in &all {
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for (_, members) in &all {
             if !members.iter().any(|(_, text)| id(text) == *member) {
                 continue;
             }
-            gateway = gateway.or(network.ranges.first().map(|range| range.gateway.as_str()));
             for (address, text) in members {
                 match id(text) == *member {
                     // Its host name first: that is what a look for the address finds.
@@ -152,6 +152,12 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
                 }
             }
         }
+        // The host is where the way out leads, if there is one.
+        let joined = record.net.memberships.iter();
+        let joined = joined.filter_map(|one| list.iter().find(|other| other.name == one.network));
+        let range =
+            joined.min_by_key(|network| network.internal).and_then(|one| one.ranges.first());
+        let gateway = range.map(|range| range.gateway.as_str());
         write(&container.dir, &hosts(&record, &own, gateway, &others))?;
     }
     Ok(())

@@ -493,6 +493,17 @@ fn what_was_asked_for_names_is_in_etc() {
 }
 
 #[test]
+fn the_host_is_known_by_the_network_of_the_way_out() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for command in ["network create --internal a", "network create --subnet 10.9.0.0/24 b"] {
+        rocker.ok(&command.split(' ').collect::<Vec<_>>());
+    }
+    let args = ["run", "--rm", "--net", "a", "--net", "b", "--add-host", "me:host-gateway"];
+    let text = rocker.ok(&[&args[..], &["busybox", "cat", "/etc/hosts"]].concat());
+    assert!(text.contains("10.9.0.1\tme\n"), "{text}");
+}
+
+#[test]
 fn networks_are_listed_inspected_and_pruned() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let id = rocker.ok(&["network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "app"]);
