@@ -50,13 +50,16 @@ pub fn resolv(net: &NetRecord, own_namespace: bool) -> String {
     // A host without one has a container without one.
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let host = read(RESOLV);
-    let text = match own_namespace && is_stub(&host) {
-        true => {
-            without_loopback(Some(read(UPSTREAM)).filter(|text| !is_stub(text)).unwrap_or(host))
-        }
-        false => host,
-    };
+    let text = if own_namespace { reachable(host, || read(UPSTREAM)) } else { host };
     replace(&text, net)
+}
+
+/// The servers of the host that another network namespace reaches.
+fn reachable(host: String, upstream: impl FnOnce() -> String) -> String {
+    let text = if is_stub(&host) { upstream() } else { String::new() };
+    let text = if is_stub(&text) { host } else { text };
+    let kept = |line: &&str| !servers(line).any(Address::is_loopback);
+    text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn servers(text: &str) -> impl Iterator<Item = Address> {
@@ -70,11 +73,6 @@ fn servers(text: &str) -> impl Iterator<Item = Address> {
 /// Whether all servers are on a loopback address, if there are any.
 fn is_stub(text: &str) -> bool {
     servers(text).count() == 0 || servers(text).all(Address::is_loopback)
-}
-
-fn without_loopback(text: String) -> String {
-    let kept = |line: &&str| !servers(line).any(Address::is_loopback);
-    text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Puts what was asked for in the place of the host's.
@@ -192,7 +190,11 @@ mod tests {
     fn a_stub_is_told_by_its_loopback_address() {
         assert!(is_stub("nameserver 127.0.0.53\n") && is_stub("nameserver ::1\n") && is_stub(""));
         assert!(!is_stub("nameserver 127.0.0.53\nnameserver 9.9.9.9\n"));
-        let text = "nameserver 127.0.0.53\nnameserver 9.9.9.9\nsearch x\n".to_owned();
-        assert_eq!(without_loopback(text), "nameserver 9.9.9.9\nsearch x\n");
+        let reached =
+            |host: &str, upstream: &str| reachable(host.to_owned(), || upstream.to_owned());
+        let (stub, good) = ("nameserver 127.0.0.53\nsearch x\n", "nameserver 9.9.9.9\n");
+        assert_eq!(reached(stub, good), good);
+        assert_eq!(reached(stub, stub), "search x\n");
+        assert_eq!(reached(&format!("{stub}{good}"), "x"), format!("search x\n{good}"));
     }
 }
