@@ -162,12 +162,21 @@ pub fn plan(options: &NetOptions, exposed: &[String]) -> Result<(String, NetReco
     for host in &net.hosts {
         check_host(host)?;
     }
+    let mut publish = |text: &str, again: bool| -> Result<()> {
+        for port in parse_publish(text)? {
+            let same = |other: &Port| other.inner == port.inner && other.udp == port.udp;
+            if again || !net.ports.iter().any(same) {
+                net.ports.push(port);
+            }
+        }
+        Ok(())
+    };
     for text in &options.publish {
-        net.ports.extend(parse_publish(text)?);
+        publish(text, true)?;
     }
     if options.publish_all {
         for text in exposed {
-            net.ports.extend(parse_publish(text)?);
+            publish(text, false)?;
         }
     }
     for (index, port) in net.ports.iter().enumerate() {
@@ -343,7 +352,11 @@ mod tests {
     #[test]
     fn all_exposed_ports_are_published_and_none_twice() {
         let all = NetOptions { publish_all: true, ..NetOptions::default() };
-        assert_eq!(planned(all).unwrap().1.ports.len(), 2);
+        assert_eq!(planned(all.clone()).unwrap().1.ports.len(), 2);
+        let also = NetOptions { publish: vec!["9000:80".to_owned(), "81".to_owned()], ..all };
+        let ports: Vec<String> = planned(also).unwrap().1.ports.iter().map(Port::text).collect();
+        let wanted = ["0.0.0.0:9000->80/tcp", "0.0.0.0:0->81/tcp", "0.0.0.0:0->53/udp"];
+        assert_eq!(ports, wanted);
         let publish = vec!["80:80".to_owned(), "80:80".to_owned()];
         let twice = planned(NetOptions { publish, ..NetOptions::default() }).unwrap_err();
         assert!(twice.message.ends_with("port is already allocated"), "{}", twice.message);
