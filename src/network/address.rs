@@ -100,15 +100,22 @@ impl Subnet {
         }
     }
 
-    /// Checks that a network can have it: a /8 to /30 of IPv4, a /16 to /126 of IPv6.
-    pub fn check_size(self) -> Result<()> {
-        let (least, most) = if self.base.v6 { (16, 126) } else { (8, 30) };
-        match (least..=most).contains(&self.prefix) {
-            true => Ok(()),
-            false => Err(Error::new(format!(
-                "subnet {self}: the prefix must be between {least} and {most}"
-            ))),
+    /// Checks that a network can have it: a /8 to /30 of IPv4, a /16 to /126 of IPv6, and none of
+    /// loopback, groups, or what else no host has. Such a part is never smaller than the prefix.
+    pub fn check(self) -> Result<()> {
+        let Self { base: Address { v6, number }, prefix } = self;
+        let good = match v6 {
+            true => (16..=126).contains(&prefix) && number > 0 && (number >> 120) as u8 != 0xff,
+            false => {
+                let first = (number >> 24) as u8;
+                (8..=30).contains(&prefix) && !matches!(first, 0 | 127 | 224..)
+            }
+        };
+        if good {
+            return Ok(());
         }
+        let sizes = if v6 { "/16 to /126" } else { "/8 to /30" };
+        Err(Error::new(format!("subnet {self}: must be a {sizes} of addresses for hosts")))
     }
 
     /// Its highest address; of IPv4 the one for broadcasts.
@@ -181,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sizes_that_can_be_served_are_taken() {
+    fn only_subnets_that_can_be_served_are_taken() {
         for (text, good) in [
             ("10.0.0.0/8", true),
             ("10.0.0.0/30", true),
@@ -189,8 +196,21 @@ mod tests {
             ("0.0.0.0/7", false),
             ("fd00::/126", true),
             ("fd00::/127", false),
+            ("0.0.0.0/8", false),
+            ("126.0.0.0/8", true),
+            ("127.1.0.0/16", false),
+            ("223.0.0.0/8", true),
+            ("224.1.0.0/24", false),
+            ("240.0.0.0/24", false),
+            ("255.255.255.0/24", false),
+            ("::/126", false),
+            ("::/16", false),
+            ("64:ff9b::/96", true),
+            ("7f00::/16", true),
+            ("e000::/16", true),
+            ("ff02::/64", false),
         ] {
-            assert_eq!(subnet(text).check_size().is_ok(), good, "{text}");
+            assert_eq!(subnet(text).check().is_ok(), good, "{text}");
         }
     }
 }

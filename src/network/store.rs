@@ -276,7 +276,7 @@ fn ranges(wanted: &Wanted, others: &[Network], routes: &[Subnet]) -> Result<Vec<
     }
     let mut subnets = wanted.subnets.clone();
     for (index, subnet) in subnets.iter().enumerate() {
-        subnet.check_size()?;
+        subnet.check()?;
         if subnets[..index].iter().any(|other| other.base.v6 == subnet.base.v6) {
             return Err(Error::new("only one subnet of each family is possible"));
         }

@@ -586,6 +586,7 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
         ("network create --subnet 10.9.0.0/16 x", "overlaps with 10.9.0.0/30 of network small"),
         ("network create a-name-that-is-too-long", "at most 15 characters"),
         ("network create lo", "is an interface of the kernel's"),
+        ("network create --subnet 224.1.0.0/24 x", "of addresses for hosts"),
         ("network create --gateway 10.8.0.1 --subnet 10.7.0.0/24 x", "no usable address"),
         ("network rm small", "in use by web"),
         ("network rm ghost", "No such network: ghost"),
