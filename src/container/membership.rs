@@ -186,6 +186,7 @@ pub fn plan(options: &NetOptions, exposed: &[String]) -> Result<(String, NetReco
         }
     }
     let mode = mode(options, &mut net)?;
+    check_aliases(&options.aliases, net.memberships.iter().any(|one| one.network != DEFAULT))?;
     Ok((mode, net))
 }
 
@@ -207,12 +208,27 @@ impl NetRecord {
     }
 }
 
+/// Whether a text can be a name in /etc/hosts.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Checks further names of a container; `named`: it is in a network that has names.
+pub fn check_aliases(aliases: &[String], named: bool) -> Result<()> {
+    for alias in aliases {
+        if !named || !is_plain(alias) {
+            let why = if named { "is not usable" } else { "the default network has no names" };
+            return Err(Error::new(format!("network alias {alias:?}: {why}")));
+        }
+    }
+    Ok(())
+}
+
 fn check_host(text: &str) -> Result<()> {
     let (name, address) = text.split_once([':', '=']).unwrap_or((text, ""));
-    let plain = |byte: u8| byte.is_ascii_graphic();
     let good =
         address == "host-gateway" || Address::parse(address.trim_matches(['[', ']'])).is_ok();
-    match !name.is_empty() && name.bytes().all(plain) && good {
+    match is_plain(name) && good {
         true => Ok(()),
         false => Err(Error::new(format!("host {text:?}: is not NAME:ADDRESS"))),
     }
@@ -360,6 +376,18 @@ mod tests {
         let publish = vec!["80:80".to_owned(), "80:80".to_owned()];
         let twice = planned(NetOptions { publish, ..NetOptions::default() }).unwrap_err();
         assert!(twice.message.ends_with("port is already allocated"), "{}", twice.message);
+    }
+
+    #[test]
+    fn an_alias_is_one_word_in_a_network_that_has_names() {
+        let with = |network: &str, alias: &str| {
+            let (networks, aliases) = (vec![network.to_owned()], vec![alias.to_owned()]);
+            planned(NetOptions { networks, aliases, ..NetOptions::default() }).is_ok()
+        };
+        assert!(
+            with("app", "db") && !with("app", "a b") && !with("app", "") && !with("app", "a\n")
+        );
+        assert!(!with("rocker0", "db") && !with("bridge", "db"));
     }
 
     #[test]

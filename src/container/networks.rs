@@ -1,6 +1,6 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::membership::{joined, mac_text, plain_addresses};
+use super::membership::{check_aliases, joined, mac_text, plain_addresses};
 use super::names;
 use super::record::{Endpoint, Membership, Record, State, Status};
 use super::state::settle;
@@ -119,6 +119,7 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
     if record.net.memberships.iter().any(|one| one.network == *shown) {
         return Err(Error::new(format!("container {of} is connected to network {shown} already")));
     }
+    check_aliases(&options.aliases, network.has_names())?;
     let membership = Membership {
         network: shown.clone(),
         addresses: plain_addresses(&options.addresses)?,

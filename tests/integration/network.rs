@@ -576,6 +576,7 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["network", "create", "--subnet", "10.9.0.0/30", "small"]);
     rocker.sleeper("web", &["--net", "small", "-p", "8080:80"]);
+    rocker.ok(&["create", "--name", "later", "--net", "none", "busybox", "true"]);
     let state = || {
         let links = rocker.on_host(&["ip", "-o", "link"]);
         (links, rocker.on_host(&["nft", "list", "ruleset"]), rocker.ok(&["network", "ls"]))
@@ -587,6 +588,7 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
         ("network create a-name-that-is-too-long", "at most 15 characters"),
         ("network create lo", "is an interface of the kernel's"),
         ("network create --subnet 224.1.0.0/24 x", "of addresses for hosts"),
+        ("network connect --alias a/\tb small later", "alias \"a/\\tb\": is not usable"),
         ("network create --gateway 10.8.0.1 --subnet 10.7.0.0/24 x", "no usable address"),
         ("network rm small", "in use by web"),
         ("network rm ghost", "No such network: ghost"),
@@ -609,6 +611,7 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
         ("--net ghost", "No such network: ghost"),
         ("--net small", "no address is free in 10.9.0.0/30"),
         ("--ip 10.77.0.1", "is not for members of"),
+        ("--network-alias db", "the default network has no names"),
         ("--net small --ip 10.9.0.2", "address 10.9.0.2 is already in use"),
         ("-p 70000:1", "ports are numbers from 1 to 65535"),
         ("-p 80:80 -p 80:80", "port is already allocated"),
@@ -626,10 +629,12 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
         let said = rocker.refused(&args, 125);
         assert!(said.contains(words), "{options}: {said}");
     }
+    let said = rocker.refused(&["network", "connect", "--alias", "db", "rocker0", "later"], 1);
+    assert!(said.contains("the default network has no names"), "{said}");
     let pairs = |text: &str| text.lines().filter(|line| !line.contains("rocker0")).count();
     assert!(wait_until(PATIENCE, || pairs(&state().0) == pairs(&before.0)), "{:?}", state().0);
     assert_eq!(state().2.lines().filter(|line| !line.contains("rocker0")).count(), 2);
-    assert_eq!(rocker.ok(&["ps", "-q"]).lines().count(), 1);
+    assert_eq!(rocker.ok(&["ps", "-q"]).lines().count(), 2);
     assert_eq!(names(&rocker.root().join("networks/rocker0/leases")).count(), 0);
 }
 
