@@ -119,6 +119,7 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
     if record.net.memberships.iter().any(|one| one.network == *shown) {
         return Err(Error::new(format!("container {of} is connected to network {shown} already")));
     }
+    network.wanted(&options.addresses)?;
     check_aliases(&options.aliases, network.has_names())?;
     let membership = Membership {
         network: shown.clone(),

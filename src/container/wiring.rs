@@ -195,16 +195,7 @@ pub fn lease(
     wanted: &Membership,
 ) -> Result<()> {
     let leases = store.leases(&network.name)?;
-    let pools = network.pools()?;
-    let mut asked = Vec::new();
-    for text in &wanted.addresses {
-        let address = Address::parse(text)?;
-        if !pools.iter().any(|pool| pool.subnet.base.v6 == address.v6) {
-            let what = format!("network {}: has no subnet for address {text}", network.name);
-            return Err(Error::new(what));
-        }
-        asked.push(address);
-    }
+    let asked = network.wanted(&wanted.addresses)?;
     let text = lease_text(record, &wanted.aliases);
     let owner = Owner {
         id: &record.id,
@@ -212,7 +203,7 @@ pub fn lease(
         place: crate::network::hash(&record.id),
         lives: &|id| lives(engine, id),
     };
-    for Pool { subnet, gateway } in pools {
+    for Pool { subnet, gateway } in network.pools()? {
         let wanted = asked.iter().find(|address| address.v6 == subnet.base.v6).copied();
         let address = ipam::take(&leases, subnet, gateway, wanted, &owner)
             .context(format_args!("network {}", network.name))?;

@@ -130,6 +130,12 @@ impl Subnet {
         (self.base.plus(1), Address { number: last.number - end, ..last })
     }
 
+    /// Whether a member can have this address.
+    pub fn has_room_for(self, address: Address) -> bool {
+        let (first, last) = self.usable();
+        (first..=last).contains(&address)
+    }
+
     pub fn contains(self, address: Address) -> bool {
         address.v6 == self.base.v6
             && (self.base.number..=self.last().number).contains(&address.number)

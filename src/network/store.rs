@@ -77,6 +77,22 @@ impl Network {
         pools.context(format_args!("network {}", self.name))
     }
 
+    /// Reads addresses that are wanted in it: each must be one that a member can have.
+    pub fn wanted(&self, texts: &[String]) -> Result<Vec<Address>> {
+        let pools = self.pools()?;
+        let mut addresses = Vec::new();
+        for text in texts {
+            let address = Address::parse(text)?;
+            let fits = |pool: &Pool| pool.subnet.has_room_for(address) && address != pool.gateway;
+            if !pools.iter().any(fits) {
+                let what = format!("address {text}: is not for members of {}", self.name);
+                return Err(Error::new(what));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+
     /// The ways out for its members.
     pub fn gateways(&self) -> Vec<String> {
         let mut gateways = Vec::new();
@@ -309,8 +325,7 @@ fn ranges(wanted: &Wanted, others: &[Network], routes: &[Subnet]) -> Result<Vec<
         let of = |gateway: &&Address| gateway.v6 == subnet.base.v6;
         let gateway = wanted.gateways.iter().find(of).copied();
         let gateway = gateway.unwrap_or_else(|| subnet.base.plus(1));
-        let (first, last) = subnet.usable();
-        match (first..=last).contains(&gateway) {
+        match subnet.has_room_for(gateway) {
             true => Ok(Range { subnet: subnet.to_string(), gateway: gateway.to_string() }),
             false => {
                 Err(Error::new(format!("gateway {gateway}: is no usable address of {subnet}")))
@@ -382,6 +397,26 @@ mod tests {
             (&["10.9.0.0/24"], &["fd00::1"]),
         ] {
             assert!(chosen(&wanted(subnets, gateways), &[]).is_err(), "{subnets:?} {gateways:?}");
+        }
+    }
+
+    #[test]
+    fn a_wanted_address_is_one_for_members() {
+        let ranges = ranges(&wanted(&["fd00:9::/64", "10.9.0.0/24"], &[]), &[], &[]).unwrap();
+        let network = Network {
+            version: 1,
+            id: String::new(),
+            name: "web".to_owned(),
+            bridge: "web".to_owned(),
+            created: 0,
+            internal: false,
+            labels: BTreeMap::new(),
+            ranges,
+        };
+        let wanted = |text: &str| network.wanted(&[text.to_owned()]);
+        assert!(wanted("10.9.0.2").is_ok() && wanted("fd00:9::2").is_ok());
+        for outside in ["10.9.0.0", "10.9.0.1", "10.9.0.255", "10.8.0.2", "fd00:9::1", "fd00::2"] {
+            assert!(wanted(outside).is_err(), "{outside}");
         }
     }
 

@@ -588,6 +588,7 @@ fn wrong_networks_addresses_and_ports_are_refused_and_nothing_is_half_made() {
         ("network create a-name-that-is-too-long", "at most 15 characters"),
         ("network create lo", "is an interface of the kernel's"),
         ("network create --subnet 224.1.0.0/24 x", "of addresses for hosts"),
+        ("network connect --ip 10.8.0.2 small later", "is not for members of small"),
         ("network connect --alias a/\tb small later", "alias \"a/\\tb\": is not usable"),
         ("network create --gateway 10.8.0.1 --subnet 10.7.0.0/24 x", "no usable address"),
         ("network rm small", "in use by web"),
