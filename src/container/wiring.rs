@@ -17,7 +17,7 @@ use crate::runtime::Process;
 use crate::runtime::state as processes;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, limits, time};
+use crate::sys::{Errno, control, limits, time};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Where a published port leads when there is no network: no socket connects to all hosts.
@@ -86,7 +86,7 @@ pub fn shared(record: &Record) -> Option<&str> {
 }
 
 /// Puts the id into `container:NAME`, so that it stays the same container; its host name is that of
-/// the new one too, unless another is asked for.
+/// the new one too, unless another is asked for, and with `host` that of the host.
 pub fn resolve(engine: &Engine, options: &mut Options) -> Result<()> {
     for network in &mut options.net.networks {
         if let Some(name) = network.strip_prefix("container:") {
@@ -95,6 +95,10 @@ pub fn resolve(engine: &Engine, options: &mut Options) -> Result<()> {
             if options.hostname.is_none() {
                 options.hostname = Some(other.record()?.hostname);
             }
+        } else if network == "host" && options.hostname.is_none() {
+            let name =
+                control::read_path("/proc/sys/kernel/hostname").context("read the host name")?;
+            options.hostname = Some(name.trim().to_owned());
         }
     }
     Ok(())

@@ -504,6 +504,18 @@ fn the_host_is_known_by_the_network_of_the_way_out() {
 }
 
 #[test]
+fn a_container_in_the_network_of_the_host_has_its_name_unless_another_is_asked_for() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let name = |options: &[&str]| {
+        let words = ["busybox", "sh", "-c", "hostname; cat /etc/hostname"];
+        rocker.ok(&[&["run", "--rm", "--net", "host"], options, &words].concat())
+    };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(name(&[]), format!("{host}{host}"));
+    assert_eq!(name(&["--hostname", "own"]), "own\nown\n");
+}
+
+#[test]
 fn networks_are_listed_inspected_and_pruned() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let id = rocker.ok(&["network", "create", "--subnet", "10.9.0.0/24", "--label", "a=b", "app"]);
