@@ -33,7 +33,8 @@ pub mod signal;
 pub mod statfs;
 pub mod time;
 pub mod tty;
-#[cfg(not(any(test, fuzzing)))]
+// A program that is not linked as a whole refers to more of an unwinder.
+#[cfg(not(any(test, fuzzing, debug_assertions)))]
 mod unwind;
 pub mod xattr;
 
