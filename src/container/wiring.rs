@@ -17,7 +17,7 @@ use crate::runtime::Process;
 use crate::runtime::state as processes;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
-use crate::sys::{Errno, control, limits, time};
+use crate::sys::{Errno, limits, proc, time};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Where a published port leads when there is no network: no socket connects to all hosts.
@@ -96,8 +96,7 @@ pub fn resolve(engine: &Engine, options: &mut Options) -> Result<()> {
                 options.hostname = Some(other.record()?.hostname);
             }
         } else if network == "host" && options.hostname.is_none() {
-            let name =
-                control::read_path("/proc/sys/kernel/hostname").context("read the host name")?;
+            let name = proc::read("sys/kernel/hostname").context("read the host name")?;
             options.hostname = Some(name.trim().to_owned());
         }
     }

@@ -238,18 +238,25 @@ pub fn settle(
     Ok(())
 }
 
+/// As many files as hardly any caller has open.
+const MOST_FILES: i32 = 1 << 16;
+
 /// Marks whatever is still open to be closed by execve, the caller's stray descriptors included.
 pub fn close_rest() -> Result<()> {
     match process::close_on_exec_all() {
         // Before Linux 5.11.
         Err(Errno::EINVAL | Errno::ENOSYS) => {
-            let list = Dir::open("/proc/self/fd").and_then(|dir| dir.names());
-            for name in list.context("list the open files")? {
-                let number = name.to_str().and_then(|name| name.parse().ok());
-                if let Some(number) = number.filter(|number| *number > 2) {
-                    // The one that listed them is gone meanwhile.
-                    let _ = process::set_close_on_exec(number, true);
+            let numbers: Vec<i32> = match Dir::open("/proc/self/fd").and_then(|dir| dir.names()) {
+                // Its limit leaves none to list them by.
+                Err(Errno::EMFILE) => (0..MOST_FILES).collect(),
+                list => {
+                    let list = list.context("list the open files")?;
+                    list.iter().filter_map(|name| name.to_str()?.parse().ok()).collect()
                 }
+            };
+            for number in numbers.into_iter().filter(|number| *number > 2) {
+                // The one that listed them is gone meanwhile.
+                let _ = process::set_close_on_exec(number, true);
             }
             Ok(())
         }

@@ -144,3 +144,11 @@ pub fn enter(command: &mut Command) {
         });
     }
 }
+
+/// The version of the kernel that runs.
+pub fn kernel() -> (u32, u32) {
+    let release = Command::new("uname").arg("-r").output().expect("uname runs").stdout;
+    let release = String::from_utf8_lossy(&release).into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
