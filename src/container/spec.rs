@@ -237,7 +237,11 @@ fn volume(text: &str) -> Result<Mount> {
         match mode {
             "ro" | "rw" => read_only = mode == "ro",
             "z" | "Z" | "private" | "rprivate" | "cached" | "delegated" | "consistent" => {}
-            _ => return Err(Error::new(format!("volume {text}: mode {mode:?}: only ro and rw"))),
+            _ => {
+                return Err(Error::new(format!(
+                    "volume {text}: mode {mode:?} is not known; ro and rw are"
+                )));
+            }
         }
     }
     if source.is_empty() || target.is_empty() || parts.next().is_some() {
