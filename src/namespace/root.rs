@@ -4,7 +4,7 @@ use super::userns::{self, Mapped};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind};
 use crate::sys::mount::{self, Attr, Propagation};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, process, statfs};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -67,23 +67,26 @@ pub fn mount_root(root: &Root) -> Result<()> {
 
 /// Makes the working directory, which is a mount, the root, and lets go of the host's mounts.
 /// What is there then is the only mount of the namespace but for its bottom. Gives the root.
+///
+/// The host's mounts lie on the bottom, an empty file system of the kernel's, and go all at once.
+/// What comes out is what pivot_root makes, which takes longer the more processes the host has:
+/// it looks at every one of them.
 pub fn enter_root() -> Result<Dir> {
-    let open = || Dir::open("/").context("open the new root");
-    match mount::pivot_root_here() {
-        Err(Errno::EINVAL) => {
-            super::seal::enter_root()?;
-            return open();
-        }
-        other => other.context("pivot_root")?,
-    }
-    mount::detach(c".").context("detach the old root")?;
-    let root = open()?;
-    // Needed below, and here as a directory that is not the root.
-    require_directory(&root, "proc")?;
-    if !super::seal::is_at_bottom()? {
+    // An initramfs is the bottom itself. To let go of a copy that is not needed is dear.
+    if statfs::is_in_memory_at(c"/") {
         super::seal::enter_root()?;
+    } else {
+        let copy = mount::clone_tree(".").context("copy the new root")?;
+        match mount::detach(c"/") {
+            // In a chroot into a directory, and where the host's mounts are locked.
+            Err(Errno::EINVAL) => super::seal::enter_root()?,
+            other => {
+                other.context("detach the host's mounts")?;
+                super::seal::enter_bottom(&copy)?;
+            }
+        }
     }
-    Ok(root)
+    Dir::open("/").context("open the new root")
 }
 
 /// As many links as the kernel follows in one path.
@@ -114,7 +117,7 @@ pub fn mount_point(root: &Dir, target: &str, directory: bool) -> Result<OwnedFd>
         }
         other => other.context(format_args!("open {target}"))?,
     };
-    if crate::sys::statfs::is_procfs(place.as_fd()) {
+    if statfs::is_procfs(place.as_fd()) {
         return Err(Error::new(format!("{target}: nothing may be mounted inside /proc")));
     }
     let kind = crate::sys::fs::stat(place.as_fd()).context(format_args!("look at {target}"))?.kind;

@@ -7,7 +7,7 @@ use crate::sys::mount::Propagation;
 use crate::sys::proc::unescape;
 use crate::sys::{Errno, control, mount, proc, process};
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Cuts off the mounts of a process whose root is no mount: those of its whole namespace.
 pub fn cut_off_in_chroot(propagation: Propagation) -> Result<()> {
@@ -19,18 +19,24 @@ pub fn cut_off_in_chroot(propagation: Propagation) -> Result<()> {
     result.and(back).context("make the mounts private")
 }
 
-/// Whether the root, which is the working directory too and has a /proc, stands on the bottom of
-/// its namespace. pivot_root in a chroot into a mount leaves what is outside the chroot below it.
-///
-/// A root that is deeper shows the kernel's own path of the working directory. Three short calls:
-/// to enter the namespace's real root first, always, would cost four times as much.
-pub fn is_at_bottom() -> Result<bool> {
-    let seen = process::chroot(c"proc").and_then(|()| process::getcwd());
-    process::chroot(c".").context("enter the new root")?;
-    Ok(seen.context("look at the new root")?.as_os_str() == "(unreachable)/")
+/// Makes a copied mount, which is nowhere yet, the root of a namespace whose root is let go of.
+pub fn enter_bottom(root: &OwnedFd) -> Result<()> {
+    process::enter_own_mounts().context("enter the mounts of the container")?;
+    mount::attach_to_root(root.as_fd()).context("attach the new root")?;
+    process::fchdir(root.as_fd()).context("enter the new root")?;
+    match mount::pivot_root_here() {
+        // It was the bottom, from which pivot_root leads nowhere.
+        Err(Errno::EINVAL) => process::chroot(c".").context("enter the new root"),
+        // The root was let go of in a chroot into a mount, or there were several on one another.
+        other => {
+            other.context("pivot_root")?;
+            mount::detach(c".").context("detach the old root")
+        }
+    }
 }
 
-/// Makes the working directory, which is a mount, the root, and lets go of all other mounts.
+/// Makes the working directory, which is a mount, the root, and lets go of all other mounts, where
+/// the root of this process is the bottom of the namespace, or no mount at all.
 pub fn enter_root() -> Result<()> {
     let root = Dir::open(".").context("open the new root")?;
     // From inside a chroot pivot_root is refused, and the mounts outside it could not be let go of.

@@ -154,6 +154,14 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Attaches a detached tree on `/`. Paths still start below it, until `chroot`.
+pub fn attach_to_root(tree: BorrowedFd<'_>) -> Result<()> {
+    let (tree, root, flags) = (tree.as_raw_fd(), c"/".as_ptr(), libc::MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both paths are constants.
+    unsafe { syscall!(Sysno::move_mount, tree, c"".as_ptr(), libc::AT_FDCWD, root, flags) }?;
+    Ok(())
+}
+
 /// Sets attributes of a mount and of all mounts below it.
 ///
 /// `tree` is the root of the mount, from `clone_tree` or `O_PATH`.

@@ -19,9 +19,16 @@ pub fn is_sysfs_at(path: &CStr) -> bool {
 
 /// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.
 pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
-    // TMPFS_MAGIC and RAMFS_MAGIC.
-    matches!(kind_of(file), 0x0102_1994 | 0x8584_58f6)
+    MEMORY.contains(&kind_of(file))
 }
+
+/// The same of what a path leads to.
+pub fn is_in_memory_at(path: &CStr) -> bool {
+    MEMORY.contains(&kind_at_path(path))
+}
+
+/// TMPFS_MAGIC and RAMFS_MAGIC.
+const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The magic number of the file system that an open file lies in; 0 where it does not say.
 pub fn kind_of(file: BorrowedFd<'_>) -> u64 {
