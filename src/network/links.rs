@@ -15,6 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 const NO_DAD: u32 = 0x02;
 /// `VETH_INFO_PEER`.
 const PEER: u16 = 1;
+/// `IFLA_INET6_ADDR_GEN_MODE`.
+const GENERATION: u16 = 8;
 /// `IFLA_BRPORT_MODE`.
 const HAIRPIN: u16 = 4;
 const UP: u32 = libc::IFF_UP as u32;
@@ -59,6 +61,24 @@ fn put_address(messages: &mut Messages, index: u32, address: Address, prefix: u8
     };
 }
 
+/// Adds the message that keeps an interface, which is not up yet, from giving itself an address of
+/// IPv6. It would ask all its neighbours about that one: those on a bridge are woken each time.
+///
+/// The interface has the `index`, or, for 0, the `name`. Refused where the host has no IPv6, which
+/// is as good.
+fn put_quiet(messages: &mut Messages, index: u32, name: Option<&str>) {
+    /// `IN6_ADDR_GEN_MODE_NONE`.
+    const NONE: u8 = 1;
+    messages.start(libc::RTM_NEWLINK, ACK, &link(index, 0, 0));
+    if let Some(name) = name {
+        messages.put_text(libc::IFLA_IFNAME, name);
+    }
+    let families = messages.nest(libc::IFLA_AF_SPEC, b"");
+    let family = messages.nest(libc::AF_INET6 as u16, b"");
+    messages.put(GENERATION, &[NONE]).end(family);
+    messages.end(families).let_fail();
+}
+
 /// What was being done where a pair cannot be made.
 const PAIR: &str = "make a pair of interfaces";
 
@@ -75,6 +95,8 @@ fn pair(name: &str, bridge: u32, end: &End<'_>) -> Messages {
     messages.put_u32(libc::IFLA_NET_NS_FD, end.netns.as_raw_fd() as u32).end(peer);
     messages.end(data);
     messages.end(info);
+    // It is up, but only when the other end is too does it look for an address.
+    put_quiet(&mut messages, 0, Some(name));
     messages
 }
 
@@ -125,9 +147,13 @@ impl Links {
         self.required(name)
     }
 
-    /// Gives an interface its last name and brings it up.
-    pub fn rename_up(&mut self, index: u32, name: &str) -> Result<()> {
+    /// Gives an interface its last name and brings it up; `quiet`: without an address of its own
+    /// making.
+    pub fn rename_up(&mut self, index: u32, name: &str, quiet: bool) -> Result<()> {
         let mut messages = Messages::default();
+        if quiet {
+            put_quiet(&mut messages, index, None);
+        }
         messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
         messages.put_text(libc::IFLA_IFNAME, name);
         explain(self.0.send(messages), format_args!("bring up {name}"))
@@ -188,6 +214,9 @@ impl Links {
         let mut messages = Messages::default();
         for (address, prefix) in addresses {
             put_address(&mut messages, index, *address, *prefix);
+        }
+        if !addresses.iter().any(|(address, _)| address.v6) {
+            put_quiet(&mut messages, index, None);
         }
         messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
         for gateway in gateways {

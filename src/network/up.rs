@@ -82,11 +82,12 @@ fn make_bridge(store: &Store, network: &Network, links: &mut Links) -> Result<u3
     links.delete(&draft)?;
     let index = links.create_bridge(&draft, mac(&format!("{} {}", network.id, network.name)))?;
     let mut finish = || {
-        for pool in network.pools()? {
+        let pools = network.pools()?;
+        for pool in &pools {
             links.add_address(index, pool.gateway, pool.subnet.prefix)?;
         }
         nat::prepare_bridge(&draft)?;
-        links.rename_up(index, &network.bridge)
+        links.rename_up(index, &network.bridge, !pools.iter().any(|pool| pool.subnet.base.v6))
     };
     let finished = finish();
     if finished.is_err() {

@@ -55,6 +55,8 @@ pub struct Messages {
     bytes: Vec<u8>,
     /// Where each message starts.
     starts: Vec<usize>,
+    /// The one that may be refused.
+    optional: Option<usize>,
 }
 
 impl Messages {
@@ -125,6 +127,12 @@ impl Messages {
     /// Ends what `nest` began.
     pub fn end(&mut self, from: usize) -> &mut Self {
         self.close(from)
+    }
+
+    /// Lets it be no error when the last message is refused.
+    pub fn let_fail(&mut self) -> &mut Self {
+        self.optional = self.starts.len().checked_sub(1);
+        self
     }
 
     /// Has the last message answered.
@@ -240,7 +248,7 @@ impl Netlink {
                         continue;
                     }
                 };
-                if errno > 0 {
+                if errno > 0 && messages.optional != Some(index) {
                     let errno = Errno::new(errno);
                     let text = error_text(&header, body);
                     let error = Refused { errno, text, index };
@@ -413,5 +421,22 @@ mod tests {
         messages.start(libc::RTM_DELLINK, ACK, &[0; 16]).put_text(libc::IFLA_IFNAME, "none-such");
         let refused = netlink.send(messages).unwrap_err();
         assert!(matches!(refused.errno, Errno::ENODEV | Errno::EPERM), "{refused:?}");
+    }
+
+    #[test]
+    fn a_message_that_may_be_refused_hides_no_other_refusal() {
+        let mut netlink = Netlink::open(Subject::Route).unwrap();
+        let remove = |messages: &mut Messages| {
+            messages.start(libc::RTM_DELLINK, ACK, &[0; 16]).put_text(libc::IFLA_IFNAME, "no-one");
+        };
+        let mut messages = Messages::default();
+        remove(&mut messages);
+        messages.let_fail();
+        assert_eq!(netlink.send(messages), Ok(()));
+        let mut messages = Messages::default();
+        remove(&mut messages);
+        messages.let_fail();
+        remove(&mut messages);
+        assert_eq!(netlink.send(messages).map_err(|refused| refused.index), Err(1));
     }
 }

@@ -320,6 +320,22 @@ fn ipv6_works_beside_ipv4() {
 }
 
 #[test]
+fn without_ipv6_in_a_network_no_interface_of_it_has_an_address_of_ipv6() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("four", &[]);
+    rocker.ok(&["network", "create", "--subnet", "fd00:9::/64", "--subnet", "10.9.0.0/24", "six"]);
+    // The kernel gives one to an interface that is up a moment later.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let inside = |name: &str| rocker.ok(&["exec", name, "ip", "-o", "-6", "addr"]);
+    assert!(!inside("four").contains("eth0"), "{}", inside("four"));
+    let host = rocker.on_host(&["ip", "-o", "-6", "addr"]);
+    assert!(!host.contains("rocker0") && !host.contains(" rk"), "{host}");
+    rocker.ok(&["network", "connect", "six", "four"]);
+    let shown = inside("four");
+    assert!(shown.contains("eth1    inet6 fd00:9::") && !shown.contains("eth0"), "{shown}");
+}
+
+#[test]
 fn fifty_containers_started_at_once_get_fifty_addresses_and_ports() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["run", "--rm", "--image", "busybox", "true"]);
