@@ -244,7 +244,6 @@ const CHAINS: &[(Family, Chain)] = &[
     (Family::Both, Chain { name: "prerouting", kind: "nat", hook: 0, priority: -100 }),
     (Family::Both, Chain { name: "output", kind: "nat", hook: 3, priority: -100 }),
     (Family::Both, Chain { name: "postrouting", kind: "nat", hook: 4, priority: 100 }),
-    (Family::V4, Chain { name: "loopback", kind: "filter", hook: 0, priority: -300 }),
     (Family::Both, Chain { name: "forward", kind: "filter", hook: 2, priority: 0 }),
 ];
 
@@ -280,6 +279,15 @@ const TO_ANY_V6: &[Step] = &[
 /// Published ports; the address that members show outside; what is forwarded: answers, published
 /// ports, what stays in a network, what leaves one that is not internal. Nothing else gets into one.
 const RULES: &[Rule] = &[
+    (
+        // What is published on 127.0.0.1 is published to this host, and whether a packet from
+        // elsewhere may have such an address is looked at later only. Bridges route 127.0.0.0/8, see
+        // `prepare_bridge`: members must not get at the host's loopback by it. Only the first packet
+        // of a connection comes by here.
+        "prerouting",
+        Family::V4,
+        &[Step::FirstByte(4), Step::Is(&[127]), Step::Meta(INPUT, 0), Step::IsNot(LO), Step::Drop],
+    ),
     ("prerouting", Family::Both, TO_ONE),
     ("prerouting", Family::V4, TO_ANY),
     ("prerouting", Family::V6, TO_ANY_V6),
@@ -324,19 +332,6 @@ const RULES: &[Rule] = &[
             Step::FirstByte(0),
             Step::Is(&[127]),
             Step::Masquerade,
-        ],
-    ),
-    (
-        // Bridges route 127.0.0.0/8 for that; members must not get at the host's loopback by it.
-        // Every packet comes by here: the cheaper look is the first.
-        "loopback",
-        Family::V4,
-        &[
-            Step::FirstByte(4),
-            Step::Is(&[127]),
-            Step::Meta(INPUT, 0),
-            Step::In("bridges"),
-            Step::Drop,
         ],
     ),
     (
@@ -407,16 +402,17 @@ fn keep_router_advertisements() {
     }
 }
 
-/// Sets what a bridge needs: packets of 127.0.0.1 may leave by it, for published ports, and nobody
-/// is told of a shorter way past them.
-pub fn prepare_bridge(name: &str) -> Result<()> {
+/// Sets what a bridge needs: nobody is told of a shorter way past it, and where the kernel has our
+/// table, which keeps members from the host's 127.0.0.0/8, packets of 127.0.0.1 may leave by it, for
+/// published ports.
+pub fn prepare_bridge(name: &str, translated: bool) -> Result<()> {
     let path = format!("sys/net/ipv4/conf/{name}");
     let what = || format!("set /proc/{path}");
     let dir = proc::dir(&path).context(what())?;
-    for (key, value) in [("route_localnet", "1"), ("send_redirects", "0")] {
-        control::write(&dir, key, value).context(what())?;
+    if translated {
+        control::write(&dir, "route_localnet", "1").context(what())?;
     }
-    Ok(())
+    control::write(&dir, "send_redirects", "0").context(what())
 }
 
 /// An error for what needs nf_tables on a kernel without.

@@ -69,13 +69,18 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
     };
     let bridge = match links.index(&network.bridge)? {
         Some(bridge) => bridge,
-        None => make_bridge(store, network, &mut links)?,
+        None => make_bridge(store, network, &mut links, translated)?,
     };
     Ok(Up { links, bridge, translated })
 }
 
 /// Under another name first: a bridge of the right name is a whole one.
-fn make_bridge(store: &Store, network: &Network, links: &mut Links) -> Result<u32> {
+fn make_bridge(
+    store: &Store,
+    network: &Network,
+    links: &mut Links,
+    translated: bool,
+) -> Result<u32> {
     // A network is of no use without.
     links.try_pair()?;
     let draft = format!("rk-{:08x}", store.mark as u32);
@@ -86,7 +91,7 @@ fn make_bridge(store: &Store, network: &Network, links: &mut Links) -> Result<u3
         for pool in &pools {
             links.add_address(index, pool.gateway, pool.subnet.prefix)?;
         }
-        nat::prepare_bridge(&draft)?;
+        nat::prepare_bridge(&draft, translated)?;
         links.rename_up(index, &network.bridge, !pools.iter().any(|pool| pool.subnet.base.v6))
     };
     let finished = finish();

@@ -169,6 +169,30 @@ fn members_cannot_reach_the_loopback_of_the_host() {
 }
 
 #[test]
+fn a_neighbour_cannot_reach_what_is_published_on_the_loopback_of_the_host() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for mode in ["nft", "proxy"] {
+        let scene = Scene::new(&rocker, mode);
+        rocker.ok(&["rm", "-f", "tcp"]);
+        scene.start("tcp", &["--publish-mode", mode, "-p", "127.0.0.1:7777:7"]);
+        // A host on the same wire that sends packets for 127.0.0.2 there, instead of to itself.
+        for line in [
+            "ip addr del 127.0.0.1/8 dev lo",
+            "sysctl -qw net.ipv4.conf.all.route_localnet=1",
+            "ip route add 127.0.0.1 via 203.0.113.1",
+        ] {
+            let output = scene.outside.run(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(output.code, 0, "{line}: {output:?}");
+        }
+        assert_ne!(scene.ask_outside("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
+        assert_eq!(scene.ask_on_host("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
+        rocker.ok(&["rm", "-f", "tcp", "udp", "client"]);
+        rocker.ok(&["network", "rm", "app"]);
+        rocker.on_host(&["ip", "link", "del", "wire"]);
+    }
+}
+
+#[test]
 fn ports_are_chosen_counted_and_shown() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let archive = crate::harness::base_image();
