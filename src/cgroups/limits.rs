@@ -120,17 +120,39 @@ impl Limits {
 }
 
 /// The cpu.weight of v2 for the shares of v1, so that 2, 1024 and 262144 become 1, 100 and 10000:
-/// the quadratic of runc since 1.3.2.
+/// the quadratic of runc since 1.3.2, 10^((log2(shares)^2 + 125 log2(shares)) / 612 - 7 / 34),
+/// rounded up. In whole numbers, since powers of others would bring ten kilobytes of a library.
 pub fn weight(shares: u64) -> u64 {
-    match shares {
-        ..=2 => 1,
-        262_144.. => 10_000,
-        _ => {
-            let log = (shares as f64).log2();
-            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-            10_f64.powf(exponent).ceil() as u64
+    let (log, ten) = (log2(shares.clamp(2, 262_144)), log2(10));
+    let curve = ((log * log) >> FRACTION) + 125 * log;
+    // The logarithm of what is looked for; `log2` rounds down, and so does all of this.
+    let least = ((curve * ten / 612) >> FRACTION).saturating_sub(7 * ten / 34);
+    let (mut weight, mut above) = (1_u64, 10_000);
+    while weight < above {
+        let middle = weight.midpoint(above);
+        match log2(middle) < least {
+            true => weight = middle + 1,
+            false => above = middle,
         }
     }
+    weight
+}
+
+/// Bits behind the point of `log2`.
+const FRACTION: u32 = 32;
+
+/// The logarithm to base 2 of a number that is not 0: squaring doubles it, which brings out one bit
+/// after the other.
+fn log2(number: u64) -> u128 {
+    let whole = number.ilog2();
+    let (mut log, mut rest) = (u128::from(whole), u128::from(number) << (63 - whole));
+    for _ in 0..FRACTION {
+        rest = (rest * rest) >> 63;
+        let bit = rest >> 64;
+        rest >>= bit;
+        log = (log << 1) | bit;
+    }
+    log
 }
 
 /// The processors in a list such as `0-1,3`; `None` if it is none.
@@ -160,6 +182,11 @@ mod tests {
     fn shares_become_weights_by_the_curve_of_runc() {
         let weights: Vec<_> = [0, 2, 512, 1024, 2048, 262_144].into_iter().map(weight).collect();
         assert_eq!(weights, [1, 1, 59, 100, 174, 10_000]);
+        for shares in 3..262_144 {
+            let log = (shares as f64).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            assert_eq!(weight(shares), 10_f64.powf(exponent).ceil() as u64, "{shares}");
+        }
     }
 
     #[test]
