@@ -280,7 +280,9 @@ fn every_word_after_the_image_reaches_the_program() {
 fn ps_is_the_table_of_the_seed_and_can_be_filtered() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &["-l", "tier=front", "-l", "x"]);
-    assert_eq!(rocker.run(&["run", "--name", "done", "busybox", "sh", "-c", "exit 3"]).code, 3);
+    let data = ["-v", "data:/data", "--name", "done"];
+    let done = [&["run", "--net", "none"][..], &data, &["busybox", "sh", "-c", "exit 3"]].concat();
+    assert_eq!(rocker.run(&done).code, 3);
     let table = rocker.ok(&["ps"]);
     let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header, ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED"]);
@@ -303,6 +305,14 @@ fn ps_is_the_table_of_the_seed_and_can_be_filtered() {
         ("name=^d", "done\n"),
         ("ancestor=busybox", "done\nweb\n"),
         ("ancestor=other", ""),
+        ("before=done", "web\n"),
+        ("since=web", "done\n"),
+        ("before=web", ""),
+        ("network=none", "done\n"),
+        ("volume=data", "done\n"),
+        ("volume=/data", "done\n"),
+        ("volume=/", ""),
+        ("publish=80", ""),
     ] {
         let shown = rocker.ok(&["ps", "-f", filter, "--format", "{{.Names}}"]);
         let mut shown: Vec<&str> = shown.lines().collect();
@@ -311,6 +321,8 @@ fn ps_is_the_table_of_the_seed_and_can_be_filtered() {
     }
     assert_eq!(rocker.ok(&["ps", "-q", "-f", "name=web"]), format!("{id}\n"));
     assert_eq!(rocker.ok(&["ps", "-q", "-n", "1"]).lines().count(), 1);
+    let refused = rocker.refused(&["ps", "-f", "since=nobody"], 1);
+    assert!(refused.contains("No such container: nobody"), "{refused}");
 }
 
 #[test]

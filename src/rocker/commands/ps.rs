@@ -1,7 +1,7 @@
 //! `ps`: the containers.
 
 use super::Globals;
-use crate::container::record::{MountKind, Record, State, Status};
+use crate::container::record::{Mount, MountKind, Record, State, Status};
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, Result};
 use crate::image::Image;
@@ -23,7 +23,10 @@ pub struct Options {
     format: Option<String>,
 }
 
-const FILTERS: &[&str] = &["id", "name", "status", "label", "ancestor", "exited"];
+const FILTERS: &[&str] = &[
+    "id", "name", "status", "label", "ancestor", "exited", "before", "since", "network", "volume",
+    "publish", "expose",
+];
 
 /// How wide a command is shown.
 const WIDTH: usize = 20;
@@ -34,7 +37,8 @@ pub static COMMAND: Command<Options> = Command {
     words: "",
     about: "List the containers.",
     more: "\
-Filters: id, name, status, label, ancestor, exited.
+Filters: id, name, status, label, ancestor, exited, before and since (a container), network, volume
+(its name, or a place), publish and expose (PORT[/PROTOCOL]).
 Fields of a template: .ID .Names .Image .Command .CreatedAt .RunningFor .State .Status .Pid
 .Ports .Labels .Mounts .Networks
 
@@ -94,8 +98,9 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     let ancestors: Vec<Image> =
         ancestors.filter_map(|filter| engine.images.find(&filter.value).ok()).collect();
     let mut states = Vec::new();
-    for state in container::list(&engine)? {
-        let needed = filters.iter().any(|filter| matches!(&*filter.key, "label" | "ancestor"));
+    let stored = ["label", "ancestor", "volume"];
+    for state in between(container::list(&engine)?, &engine, &filters)? {
+        let needed = filters.iter().any(|filter| stored.contains(&&*filter.key));
         let record = needed.then(|| record(&engine, &state)).flatten();
         if list::passes(&filters, |filter| holds(&state, record.as_ref(), &ancestors, filter)) {
             states.push(state);
@@ -129,6 +134,18 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     };
     print::out(&text)?;
     Ok(0)
+}
+
+/// Of containers, the newest first, those that are older and younger than the filters say.
+fn between(mut states: Vec<State>, engine: &Engine, filters: &[Filter]) -> Result<Vec<State>> {
+    for filter in filters.iter().filter(|filter| matches!(&*filter.key, "before" | "since")) {
+        let id = engine.resolve(&filter.value)?.id;
+        let mut parts = states.split(|state| state.id == id);
+        let (younger, older) = (parts.next(), parts.next());
+        let part = if filter.key == "since" { younger } else { older };
+        states = part.unwrap_or_default().to_vec();
+    }
+    Ok(states)
 }
 
 /// What a container is, where that can be read.
@@ -169,8 +186,8 @@ fn check(filter: &Filter) -> Result<()> {
     }
 }
 
-/// Whether a filter holds. The record is needed for `label` and `ancestor`. Of that one there are
-/// the images that are meant; one that is gone is known by its name or id only.
+/// Whether a filter holds. The record is needed for `label`, `volume` and `ancestor`. Of that one
+/// there are the images that are meant; one that is gone is known by its name or id only.
 fn holds(state: &State, record: Option<&Record>, ancestors: &[Image], filter: &Filter) -> bool {
     let wanted = &*filter.value;
     match &*filter.key {
@@ -191,6 +208,25 @@ fn holds(state: &State, record: Option<&Record>, ancestors: &[Image], filter: &F
             image == wanted
                 || image.strip_prefix(wanted) == Some(":latest")
                 || record.is_some_and(by_id)
+        }
+        // Looked at already, see `between`.
+        "before" | "since" => true,
+        "network" => state.network.split(',').any(|network| network == wanted),
+        "volume" => record.is_some_and(|record| {
+            let is_it = |mount: &Mount| {
+                [&mount.volume, &mount.source, &mount.target].contains(&&filter.value)
+            };
+            record.mounts.iter().any(is_it)
+        }),
+        "publish" | "expose" => {
+            // `0.0.0.0:8080->80/tcp`
+            let ports = state.port_mapping.iter().filter_map(|port| port.split_once("->"));
+            let (wanted, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+            ports.into_iter().any(|(host, inner)| {
+                let (inner, of) = inner.split_once('/').unwrap_or((inner, "tcp"));
+                let host = host.rsplit(':').next().unwrap_or_default();
+                of == protocol && wanted == if filter.key == "publish" { host } else { inner }
+            })
         }
         _ => false,
     }
@@ -293,6 +329,7 @@ mod tests {
             started: 1,
             finished: 120_000_000_000,
             exit_code: 143,
+            port_mapping: vec!["0.0.0.0:8080->80/tcp".into()],
             stopping: true,
             ..State::empty()
         }
@@ -334,6 +371,10 @@ mod tests {
             ("ancestor=busybox:1", false),
             ("name=^we", true),
             ("label=a", false),
+            ("publish=8080", true),
+            ("publish=80", false),
+            ("expose=80/tcp", true),
+            ("expose=80/udp", false),
         ] {
             assert!(check(&filter(text)[0]).is_ok());
             let holds = holds(&sample(), None, &[], &filter(text)[0]);
