@@ -6,6 +6,7 @@
 # command line, wrong input, what is done to archives and images, the examples and the terminal.
 # `network`: networks, ports and volumes; `proxy`: of those what needs no nf_tables; `loopback`: what
 # needs no network; `kernel`: what the kernel decides, as every kind does. What tests/vm/left-out names is not run in any machine.
+# With ROCKER_VM_TESTS only those whose names match that pattern.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 kernel='::what_this_kernel_has'
@@ -27,4 +28,4 @@ names=$("$2" --list --format terse | sed -n 's/: test$//p')
 {
     echo "$names" | grep -E "$pattern" | grep -v -E "$nothing"
     echo "$names" | grep -E "$kernel"
-} | sort -u | grep -v -F "$left_out"
+} | sort -u | grep -v -F "$left_out" | grep -E "${ROCKER_VM_TESTS:-.}"
