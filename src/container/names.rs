@@ -130,7 +130,7 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
     for (_, members) in all.iter().filter(|(network, _)| networks.contains(&&*network.name)) {
         ids.extend(members.iter().map(|(_, text)| id(text)));
     }
-    ids.sort();
+    ids.sort_unstable();
     ids.dedup();
     for member in ids.iter().filter(|id| is_id(id)) {
         // One that died a moment ago needs no names.

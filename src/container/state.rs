@@ -227,7 +227,7 @@ pub fn list(engine: &Engine) -> Result<Vec<State>> {
             }
         }
     }
-    states.sort_by(|a, b| {
+    states.sort_unstable_by(|a, b| {
         (b.created, &b.created_time, &a.id).cmp(&(a.created, &a.created_time, &b.id))
     });
     Ok(states)

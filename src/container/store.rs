@@ -178,7 +178,7 @@ impl Engine {
         }
         let starts = |id: &String| !name.is_empty() && id.starts_with(name);
         let mut found: Vec<String> = self.ids()?.into_iter().filter(starts).collect();
-        found.sort();
+        found.sort_unstable();
         if let [one] = &found[..]
             && let Some(container) = self.open_id(one)?
         {

@@ -127,7 +127,7 @@ pub fn remove(engine: &Engine, name: &str) -> Result<()> {
     let dir = directory(engine)?;
     let _turn = lock(&dir)?;
     if let Some(users) = users(engine)?.get_mut(name) {
-        users.sort();
+        users.sort_unstable();
         users.dedup();
         let what = format!("volume {name} is in use by {}", users.join(", "));
         return Err(Error::new(what).hint("rocker rm removes containers"));

@@ -110,7 +110,7 @@ impl Store {
                 Err(error) => damaged(error),
             }
         }
-        images.sort_by(|a, b| {
+        images.sort_unstable_by(|a, b| {
             (&b.created_time, &a.name, &a.tag).cmp(&(&a.created_time, &b.name, &b.tag))
         });
         Ok(images)

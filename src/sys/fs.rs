@@ -178,7 +178,11 @@ impl Dir {
     /// Errors: `ELOOP` for a magic link, `EAGAIN` when a rename raced with the walk too often.
     /// Since Linux 5.6. Source: fs/open.c, `do_sys_openat2`.
     pub fn open_in_root(&self, path: impl AsRef<OsStr>, flags: i32, mode: u32) -> Result<OwnedFd> {
-        let path = c_path(path.as_ref())?;
+        self.openat2(path.as_ref(), flags, mode)
+    }
+
+    fn openat2(&self, path: &OsStr, flags: i32, mode: u32) -> Result<OwnedFd> {
+        let path = c_path(path)?;
         let how = abi::OpenHow {
             flags: (flags | libc::O_CLOEXEC) as u64,
             mode: mode.into(),
@@ -203,13 +207,7 @@ impl Dir {
     /// Errors: `ELOOP` for a link, `EINVAL` for anything else that is no regular file, `EFBIG`.
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Vec<u8>> {
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = openat(self.raw(), name.as_ref(), flags, 0)?;
-        let stat = stat(file.as_fd())?;
-        match stat.kind {
-            Kind::File => read_regular(&file, stat.size, limit),
-            Kind::Directory => Err(Errno::EISDIR),
-            _ => Err(Errno::EINVAL),
-        }
+        read_open(openat(self.raw(), name.as_ref(), flags, 0)?, limit)
     }
 
     /// Reads a file from its beginning, as much as fits into the buffer, and gives how much that is.
@@ -266,7 +264,11 @@ impl Dir {
 
     /// Makes a directory. `EEXIST` where it was.
     pub fn mkdir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
-        let name = c_path(name.as_ref())?;
+        self.mkdirat(name.as_ref(), mode)
+    }
+
+    fn mkdirat(&self, name: &OsStr, mode: u32) -> Result<()> {
+        let name = c_path(name)?;
         // SAFETY: the path lives for the whole call.
         unsafe { syscall!(Sysno::mkdirat, self.raw(), name.as_ptr(), mode) }?;
         Ok(())
@@ -289,7 +291,11 @@ impl Dir {
 
     /// Makes the symbolic link `name` that points to `target`. `EEXIST` where `name` was.
     pub fn symlink(&self, target: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Result<()> {
-        let (target, name) = (c_path(target.as_ref())?, c_path(name.as_ref())?);
+        self.symlinkat(target.as_ref(), name.as_ref())
+    }
+
+    fn symlinkat(&self, target: &OsStr, name: &OsStr) -> Result<()> {
+        let (target, name) = (c_path(target)?, c_path(name)?);
         // SAFETY: both paths live for the whole call.
         unsafe { syscall!(Sysno::symlinkat, target.as_ptr(), self.raw(), name.as_ptr()) }?;
         Ok(())
@@ -297,7 +303,11 @@ impl Dir {
 
     /// Where the symbolic link `name` points to. `EINVAL` where it is no link.
     pub fn readlink(&self, name: impl AsRef<OsStr>) -> Result<OsString> {
-        let name = c_path(name.as_ref())?;
+        self.readlinkat(name.as_ref())
+    }
+
+    fn readlinkat(&self, name: &OsStr) -> Result<OsString> {
+        let name = c_path(name)?;
         let mut target = vec![0_u8; libc::PATH_MAX as usize];
         let (buffer, size) = (target.as_mut_ptr(), target.len());
         // SAFETY: the kernel writes at most `size` bytes into the buffer of that size.
@@ -351,7 +361,10 @@ impl Dir {
         to: &Dir,
         new: impl AsRef<OsStr>,
     ) -> Result<()> {
-        let (name, new) = (name.as_ref(), new.as_ref());
+        self.rename_only(name.as_ref(), to, new.as_ref())
+    }
+
+    fn rename_only(&self, name: &OsStr, to: &Dir, new: &OsStr) -> Result<()> {
         match self.renameat2(name, to, new, libc::RENAME_NOREPLACE) {
             // A file system that cannot promise it: callers hold a lock on what they name.
             Err(Errno::EINVAL) => match to.stat(new) {
@@ -400,7 +413,7 @@ impl Dir {
     pub fn sorted_names(&self) -> Result<Vec<String>> {
         let names = self.names()?.into_iter();
         let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
-        names.sort();
+        names.sort_unstable();
         Ok(names)
     }
 
@@ -414,6 +427,16 @@ impl Dir {
         // SAFETY: no memory is passed.
         unsafe { syscall!(Sysno::syncfs, self.raw()) }?;
         Ok(())
+    }
+}
+
+/// Reads what was opened, if it is a regular file.
+fn read_open(file: OwnedFd, limit: u64) -> Result<Vec<u8>> {
+    let stat = stat(file.as_fd())?;
+    match stat.kind {
+        Kind::File => read_regular(&file, stat.size, limit),
+        Kind::Directory => Err(Errno::EISDIR),
+        _ => Err(Errno::EINVAL),
     }
 }
 
