@@ -4,18 +4,21 @@ use super::options::{AttachOptions, Ran};
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::Status;
 use super::relay::{self, Left, Relay};
-use super::state::{SOCKET, current};
+use super::state::{current, on_socket};
 use super::store::{Container, Engine, no_such_container, not_running};
 use crate::error::{Context, Result};
 use crate::runtime::state as processes;
-use crate::sys::{io, process};
+use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, OwnedFd};
 
-fn connect(container: &Container, output: bool) -> Result<OwnedFd> {
+fn connect(engine: &Engine, container: &Container, output: bool) -> Result<OwnedFd> {
     // A name below the working directory fits into a socket address, however deep it lies.
     let what = || format!("connect to the keeper of container {}", container.id);
-    process::fchdir(container.dir.as_fd()).context(what())?;
-    let socket = io::connect(SOCKET).context(what())?;
+    let socket = on_socket(engine, container, &|dir, name| {
+        process::fchdir(dir.as_fd())?;
+        io::connect(name).map(Some)
+    });
+    let socket = socket.and_then(|socket| socket.ok_or(Errno::ENOENT)).context(what())?;
     io::send(socket.as_fd(), &FromClient::Hello { output }.encode(), None).context(what())?;
     Ok(socket)
 }
@@ -30,7 +33,7 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
     }
     let record = container.record()?;
     let relay = Relay {
-        socket: connect(&container, true)?,
+        socket: connect(engine, &container, true)?,
         stdin: options.interactive && record.interactive,
         ends_stdin: record.ends_stdin(),
         terminal: record.tty,
@@ -61,7 +64,9 @@ pub fn wait(engine: &Engine, name: &str) -> Result<u8> {
             return Ok(state.exit_code);
         }
         before = Some(ended);
-        if let Some(code) = connect(&container, false).ok().and_then(|socket| hear_end(&socket)) {
+        if let Some(code) =
+            connect(engine, &container, false).ok().and_then(|socket| hear_end(&socket))
+        {
             return Ok(code);
         }
         // The keeper answers no more: it is writing down the end, or has been killed.

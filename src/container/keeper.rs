@@ -8,7 +8,7 @@ use self::start::{Running, bring_up, makes_network, note_failure};
 use super::log::Writer;
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
-use super::state::{SOCKET, clean_up, erase};
+use super::state::{clean_up, erase, remove_socket};
 use super::store::{Container, Engine};
 use super::streams::{Client, Streams};
 use super::wiring::{self, Wiring};
@@ -343,7 +343,7 @@ impl Keeper {
         let group = std::mem::take(&mut self.group);
         // What stays of it is named in what stays of the container, and is removed with that.
         let removed = group.destroy().is_ok();
-        let _ = self.container.dir.unlink(SOCKET);
+        remove_socket(&self.engine, &self.container);
         self.listener = None;
         if self.container.lock().is_err() {
             return None;

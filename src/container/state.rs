@@ -7,14 +7,32 @@ use crate::cgroups;
 use crate::error::{Result, warn};
 use crate::image;
 use crate::sys::fs::{self, Dir, Lock};
-use crate::sys::{Errno, time};
+use crate::sys::{self, Errno, time};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The code of a container whose end nobody saw, as with docker.
 const UNSEEN: u8 = 255;
-pub const SOCKET: &str = "attach.sock";
+const SOCKET: &str = "attach.sock";
+
+/// Acts on the socket of a keeper, given its directory and its name there, in the first of the places
+/// where it can be: beside the record, or below RUN where the file system of that has no sockets.
+pub fn on_socket(
+    engine: &Engine,
+    container: &Container,
+    act: &dyn Fn(&Dir, &str) -> sys::Result<Option<OwnedFd>>,
+) -> sys::Result<Option<OwnedFd>> {
+    act(&container.dir, SOCKET).or_else(|errno| match Dir::open(&engine.run_path) {
+        Ok(run) => act(&run, &format!(".{}.sock", container.id)).map_err(|_| errno),
+        Err(_) => Err(errno),
+    })
+}
+
+/// Removes the socket of a keeper. One that is not there is what is wanted.
+pub fn remove_socket(engine: &Engine, container: &Container) {
+    let _ = on_socket(engine, container, &|dir, name| dir.unlink(name).map(|()| None));
+}
 
 /// The directory whose lock a keeper holds.
 const ALIVE: &str = "upper";
@@ -131,8 +149,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
 
 /// Removes what a container needs only while it runs. May be called at any time, twice.
 pub fn clean_up(engine: &Engine, container: &Container, state: &State) -> Result<()> {
-    // A file that is not there is what is wanted.
-    let _ = container.dir.unlink(SOCKET);
+    remove_socket(engine, container);
     wiring::release(engine, &container.id, &state.net)?;
     match state.cgroups.is_empty() {
         false => cgroups::open(&state.cgroups)?.destroy(),

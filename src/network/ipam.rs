@@ -1,14 +1,17 @@
 //! Which address is whose: a lease is a symbolic link named by the address, and points to a text
-//! that begins with the id of its owner. Making a link takes it for exactly one.
+//! that begins with the id of its owner. Making a link takes it for exactly one. Where the file system
+//! has no links it is a file with that text, which gets its name when it is written.
 
 use super::address::{Address, Subnet};
 use crate::error::{Context, Error, Result};
-use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::{self, Errno};
 use std::os::fd::AsFd;
 
 /// So many addresses are tried before the leases are listed.
 const TRIES: u128 = 32;
+/// The longest text of an owner that is read.
+const LIMIT: u64 = 4096;
 
 /// Who wants an address.
 pub struct Owner<'a> {
@@ -27,14 +30,31 @@ fn id(text: &str) -> &str {
 }
 
 fn read(leases: &Dir, name: &str) -> Option<String> {
-    leases.readlink(name).ok()?.into_string().ok()
+    match leases.readlink(name) {
+        Err(Errno::EINVAL) => String::from_utf8(leases.read(name, LIMIT).ok()?).ok(),
+        text => text.ok()?.into_string().ok(),
+    }
+}
+
+/// Makes a lease. `EEXIST` where there is one.
+fn write(leases: &Dir, name: &str, owner: &Owner<'_>) -> sys::Result<()> {
+    match leases.symlink(owner.text, name) {
+        Err(Errno::EPERM | Errno::EOPNOTSUPP) => {
+            let new = format!("new-{}", owner.id);
+            leases.overwrite(&new, owner.text.as_bytes(), 0o600)?;
+            leases.rename_new(&new, leases, name).inspect_err(|_| {
+                let _ = leases.unlink(&new);
+            })
+        }
+        other => other,
+    }
 }
 
 /// Takes exactly this address if nobody who lives has it.
 fn try_take(leases: &Dir, address: Address, owner: &Owner<'_>) -> Result<bool> {
     let name = address.to_string();
     let what = || format!("lease {name}");
-    match leases.symlink(owner.text, &name) {
+    match write(leases, &name, owner) {
         Err(Errno::EEXIST) => {}
         other => return other.context(what()).map(|()| true),
     }
@@ -51,7 +71,7 @@ fn try_take(leases: &Dir, address: Address, owner: &Owner<'_>) -> Result<bool> {
         return Ok(false);
     }
     leases.unlink(&name).context(what())?;
-    let taken = match leases.symlink(owner.text, &name) {
+    let taken = match write(leases, &name, owner) {
         Err(Errno::EEXIST) => Ok(false),
         other => other.context(what()).map(|()| true),
     };

@@ -3,7 +3,7 @@
 use crate::cgroups::Group;
 use crate::container::log::Writer;
 use crate::container::record::{Record, State, Status};
-use crate::container::state::SOCKET;
+use crate::container::state::{on_socket, remove_socket};
 use crate::container::store::{Container, Engine, boot_id};
 use crate::container::streams::Streams;
 use crate::container::wiring::{self, Wiring};
@@ -23,16 +23,18 @@ pub fn makes_network(record: &Record) -> bool {
 }
 
 /// A socket that other commands connect to; without one they can still stop the container.
-fn listen(container: &Container) -> Option<OwnedFd> {
-    // A name below the working directory fits into a socket address, however deep it lies.
-    process::fchdir(container.dir.as_fd()).ok()?;
+fn listen(engine: &Engine, container: &Container) -> Option<OwnedFd> {
     if !container.ephemeral {
         // What an earlier run of it may have left.
-        let _ = container.dir.unlink(SOCKET);
+        remove_socket(engine, container);
     }
-    let listener = io::listen(SOCKET).ok();
+    // A name below the working directory fits into a socket address, however deep it lies.
+    let listener = on_socket(engine, container, &|dir, name| {
+        process::fchdir(dir.as_fd())?;
+        io::listen(name).map(Some)
+    });
     let _ = process::chdir(c"/");
-    listener
+    listener.ok().flatten()
 }
 
 /// Makes the groups and the first process, and waits until the program runs.
@@ -148,7 +150,7 @@ fn attempt(
     let ready = streams.and_then(|streams| {
         note_running(container, state, &group, &process)?;
         let dir = container.dir.duplicate().context("open the container")?;
-        Ok((streams, Writer::new(dir), listen(container)))
+        Ok((streams, Writer::new(dir), listen(engine, container)))
     });
     match ready {
         Ok((streams, log, listener)) => {
