@@ -63,8 +63,8 @@ pub fn facts(root: &Path, run: &Path) -> Vec<Fact> {
     }
     facts.push(root_switch());
     cgroups(&mut facts);
-    facts.push(directory("state directory", root));
-    facts.push(directory("run directory", run));
+    facts.push(directory("state directory", root, false));
+    facts.push(directory("run directory", run, true));
     facts.push(writable_layer(root));
     stored(root, run, &mut facts);
     facts.push(match probe::seccomp_filter() {
@@ -212,9 +212,10 @@ fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| fs::stat_path(path).is_ok()).unwrap_or(Path::new("/"))
 }
 
-fn directory(name: &str, path: &Path) -> Fact {
-    // MSDOS, EXFAT, PROC, SYSFS_SUPER_MAGIC: neither links nor owners, or no files of ours at all.
-    const USELESS: [u64; 4] = [0x4d44, 0x2011_bab0, 0x9fa0, 0x6265_6572];
+fn directory(name: &str, path: &Path, needs_links: bool) -> Fact {
+    // PROC and SYSFS_SUPER_MAGIC: no files of ours at all; MSDOS and EXFAT: no links.
+    const USELESS: [u64; 2] = [0x9fa0, 0x6265_6572];
+    const WITHOUT_LINKS: [u64; 2] = [0x4d44, 0x2011_bab0];
     let there = nearest(path);
     let shown = path.to_string_lossy();
     let kind = Dir::open(there).map(|dir| statfs::kind_of(dir.as_fd()));
@@ -225,7 +226,12 @@ fn directory(name: &str, path: &Path) -> Fact {
         Err(errno) => {
             return missing(name, &[&shown, ": cannot be written to"].concat(), errno);
         }
-        Ok(_) if USELESS.contains(&kind_known) => "this kind of file system cannot hold it",
+        Ok(_)
+            if USELESS.contains(&kind_known)
+                || needs_links && WITHOUT_LINKS.contains(&kind_known) =>
+        {
+            "this kind of file system cannot hold it"
+        }
         // One that knows no bounds says 0 of 0.
         Ok((free, total)) if total != 0 && free < 1 << 20 => "the disk is full",
         Ok((free, _)) => {

@@ -5,12 +5,12 @@ use super::record::{COPY, OVERLAY, Record, State, TMPFS};
 use super::store::{Container, Engine};
 use super::userns;
 use crate::error::{Context, Error, Result};
-use crate::image;
+use crate::image::{self, WHOLE};
 use crate::namespace::scratch;
 use crate::runtime::state::is_running;
 use crate::sys::fs::{self, Dir};
 use crate::sys::xattr::{self, Target};
-use crate::sys::{Errno, proc, statfs};
+use crate::sys::{Errno, mount, proc, statfs};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -29,20 +29,24 @@ pub fn parse(text: String) -> Result<String> {
 /// The ways that can be tried for a container, the best one first.
 pub struct Ways {
     left: VecDeque<&'static str>,
+    /// Whether the image has layers that have to be unpacked first: into memory.
+    is_packed: bool,
     /// Why the last one was not possible.
     refused: Option<Error>,
 }
 
 impl Ways {
-    pub fn of(container: &Container, record: &Record) -> Self {
+    pub fn of(engine: &Engine, container: &Container, record: &Record) -> Self {
+        let is_packed = record.layers.iter().any(|layer| engine.images.is_packed(layer));
         let left = match record.layer_mode.as_str() {
             OVERLAY => vec![OVERLAY],
             TMPFS => vec![TMPFS],
             COPY => vec![COPY],
+            _ if is_packed => vec![TMPFS],
             _ if holds_layer(&container.dir) => vec![OVERLAY, TMPFS, COPY],
             _ => vec![TMPFS, COPY],
         };
-        Self { left: left.into(), refused: None }
+        Self { left: left.into(), is_packed, refused: None }
     }
 
     /// Makes the next way ready to be used, and gives its name.
@@ -59,10 +63,13 @@ impl Ways {
                 return Err(error.hint("rocker check tells what this host can do"));
             };
             let ready = match way {
+                OVERLAY | COPY if self.is_packed => {
+                    Err(Error::new("its image is packed: it is unpacked into memory"))
+                }
                 OVERLAY if record.layer_mode == OVERLAY && !holds_layer(&container.dir) => {
                     Err(Error::new("the file system of the container cannot hold an overlay"))
                 }
-                TMPFS => make_scratch(engine, container, record),
+                TMPFS => make_scratch(engine, container, record, self.is_packed),
                 COPY => copy_image(engine, container, record),
                 _ => Ok(()),
             };
@@ -119,13 +126,31 @@ pub fn holds_layer(dir: &Dir) -> bool {
 /// The directory in the container's own that a tmpfs covers, seen by its keeper and from inside.
 const SCRATCH: &str = "work";
 
-fn make_scratch(engine: &Engine, container: &Container, record: &Record) -> Result<()> {
+fn make_scratch(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    is_packed: bool,
+) -> Result<()> {
     let path = engine.home(container).join(SCRATCH);
-    match fs::stat_path(path.join("upper")) {
+    if fs::stat_path(path.join("upper")).is_ok() {
         // A restart by the same keeper.
-        Ok(_) => Ok(()),
-        Err(_) => scratch::mount(&path, record.userns).context("make a writable layer in memory"),
+        return Ok(());
     }
+    if is_packed && record.userns.is_some() {
+        return Err(Error::new("its image is packed: it cannot have users of its own"));
+    }
+    scratch::mount(&path, record.userns).context("make a writable layer in memory")?;
+    if !is_packed {
+        return Ok(());
+    }
+    // A kernel without overlayfs is shown one tree.
+    let overlay = !matches!(mount::detached(c"overlay"), Err(Errno::ENODEV));
+    let unpack = || {
+        let room = Dir::open(&path).context("open the tmpfs")?;
+        engine.images.unpack(&record.layers, &room, overlay)
+    };
+    unpack().inspect_err(|_| scratch::unmount(&path))
 }
 
 /// Lets go of what a keeper holds in memory for its container; the directory can be removed then.
@@ -178,13 +203,17 @@ pub fn changes(
         return Err(Error::new(format!("container {}: {what}", container.id))
             .hint("--layer overlay or --layer copy keeps them"));
     }
-    let path = engine.home(container).join(SCRATCH).join("upper");
+    let path = engine.home(container).join(SCRATCH);
     let root = proc::dir(&format!("{}/root", state.keeper)).context(what())?;
-    let opened = root.open_in_root(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0);
-    let upper = Dir::from(opened.context(what())?);
+    let open = |name| root.open_in_root(path.join(name), libc::O_RDONLY | libc::O_DIRECTORY, 0);
+    let (opened, is_whole) = match open(WHOLE) {
+        Err(Errno::ENOENT) => (open("upper"), false),
+        whole => (whole, true),
+    };
+    let files = Dir::from(opened.context(what())?);
     // If it is there still, that was it.
     match alive() {
-        true => Ok((upper, false)),
+        true => Ok((files, is_whole)),
         false => Err(Error::new(format!("container {} has just ended", container.id))),
     }
 }

@@ -6,13 +6,13 @@ use super::store::{Container, Engine, no_such_container};
 use super::userns::{self, IdMap};
 use super::{membership, security, volumes, wiring};
 use crate::error::{Error, Result};
-use crate::image::PLACES;
+use crate::image::{LAYERS, PLACES, WHOLE};
 use crate::namespace::mounts::{Source, Volume, tmpfs_options};
 use crate::namespace::root::{Root, RootKind, c_string};
 use crate::runtime::{Program, Spec};
 use crate::sys::mount::Attr;
 use crate::sys::process::Namespaces;
-use crate::sys::statfs;
+use crate::sys::{fs, statfs};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -33,19 +33,27 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, state: &State
     let layer = &*state.layer;
     let home =
         format!("{}/{}", if container.ephemeral { "../tmp" } else { "../containers" }, record.id);
+    let own = engine.root_path.join(home.trim_start_matches("../"));
+    // Layers that were unpacked lie in memory as they would in the store, below the container's own.
+    let is_there = |name| layer == TMPFS && fs::stat_path(own.join("work").join(name)).is_ok();
+    let (base, home) = match is_there(LAYERS) {
+        true => (own.join("work").join(LAYERS), "../..".to_owned()),
+        false => (engine.root_path.join(LAYERS), home),
+    };
     // What is never read again need not be brought to the disk. Where nothing ever is, the
     // kernel's mark of such a layer would be work for nothing.
     let volatile = container.ephemeral && !statfs::is_in_memory(container.dir.as_fd());
     let kind = match layer {
         COPY => RootKind::Directory { path: c_string(&format!("{home}/rootfs"))? },
+        TMPFS if is_there(WHOLE) => {
+            RootKind::Directory { path: c_string(&format!("{home}/work/{WHOLE}"))? }
+        }
         TMPFS => {
             let scratch = format!("{home}/work");
             RootKind::Overlay { options: c_string(&overlay(record, &scratch, volatile)?)? }
         }
         _ => RootKind::Overlay { options: c_string(&overlay(record, &home, volatile)?)? },
     };
-    let base = engine.root_path.join("layers");
-    let own = engine.root_path.join(home.trim_start_matches("../"));
     let text = |path: &Path| match path.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(Error::new(format!("{}: is not UTF-8", path.display()))),

@@ -8,7 +8,7 @@ use super::record::{Mount, MountKind, Record};
 use super::size;
 use super::store::{Engine, LIMIT, is_name};
 use crate::error::{Context, Error, Result};
-use crate::image::{self, Stage};
+use crate::image::{self, Stage, holds_trees};
 use crate::namespace::mounts::{Fill, tmpfs_options};
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::{Errno, statfs, time};
@@ -73,6 +73,12 @@ pub fn create(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) ->
         return Ok(volume);
     }
     let what = || format!("make volume {name}");
+    if !holds_trees(&dir).context(what())? {
+        let why = "the file system of the state directory has no links and no owners";
+        return Err(Error::new(format!("{}: {why}", what())).hint(
+            "-v /DIRECTORY:/PLACE mounts a directory of another one, or of this one as it is",
+        ));
+    }
     for (path, mode) in [(name.to_owned(), 0o700), (format!("{name}/{DATA}"), 0o755)] {
         match dir.mkdir(&path, mode) {
             Ok(()) | Err(Errno::EEXIST) => {}

@@ -4,13 +4,15 @@
 //! each directory behind what is in it: path, type, mode, owner, device, time, target,
 //! attributes; for a file its size and the digest of its blocks that are not zero; for a
 //! further name of a file only the path and the first name. `Digest::field` keeps fields apart.
+//! That of a layer that is packed, where the store can hold no trees, is the archive's.
 
 use super::copy::{Copier, Marks};
 use super::digest::Digest;
+use super::pack::pack;
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
 use super::shift::Shift;
-use super::stage::Stage;
+use super::stage::{Stage, holds_trees};
 use super::store::Store;
 use crate::error::{Context, Result};
 use crate::sys::fs::Dir;
@@ -41,20 +43,13 @@ impl Store {
         let Commit { reference, config, comment, author, flatten, shift } = change;
         self.sweep()?;
         let stage = Stage::new(&self.root, "commit")?;
-        stage.dir.mkdir(LAYER, 0o755).context("make a layer")?;
-        let target = stage.dir.dir(LAYER).context("open a layer")?;
-        let mut digest = Digest::new();
-        digest.field(b"rocker layer 1");
-        let mut copier = Copier::new(&target, Marks::Keep, Some(digest));
-        let flat = match flatten || self.holds_marks() {
+        let flat = match flatten || self.holds_marks() || !holds_trees(&stage.dir)? {
             true => None,
             false => Some(self.flatten(&stage, layers, upper, shift)?),
         };
-        copier.shift = if flat.is_some() { None } else { shift };
+        let shift = if flat.is_some() { None } else { shift };
         let (upper, flatten) = (flat.as_ref().unwrap_or(upper), flatten || flat.is_some());
-        copier.copy(upper)?;
-        let size = copier.size;
-        let digest = copier.digest.take().map(Digest::finish).unwrap_or_default();
+        let (digest, size) = stage_layer(&stage, upper, shift)?;
         let _hold = self.hold()?;
         // A layer can be in a stack once: what it holds shows from its highest place anyway.
         let below = layers.iter().filter(|layer| !flatten && layer.digest != digest);
@@ -103,6 +98,23 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Puts a layer with these files into the stage, as a tree or, where that cannot be, packed. Gives its
+/// digest and its size.
+fn stage_layer(stage: &Stage, files: &Dir, shift: Option<Shift>) -> Result<(String, u64)> {
+    if !holds_trees(&stage.dir)? {
+        let archive = stage.dir.create(LAYER, 0o600).context("make a layer")?;
+        return pack(files, &archive, shift);
+    }
+    stage.dir.mkdir(LAYER, 0o755).context("make a layer")?;
+    let target = stage.dir.dir(LAYER).context("open a layer")?;
+    let mut digest = Digest::new();
+    digest.field(b"rocker layer 1");
+    let mut copier = Copier::new(&target, Marks::Keep, Some(digest));
+    copier.shift = shift;
+    copier.copy(files)?;
+    Ok((copier.digest.take().map(Digest::finish).unwrap_or_default(), copier.size))
 }
 
 #[cfg(test)]

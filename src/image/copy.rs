@@ -28,7 +28,7 @@ pub enum Marks {
     Obey,
 }
 
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 const OPAQUE: &[u8] = b"overlay.opaque";
 const METACOPY: &[u8] = b"overlay.metacopy";
@@ -133,8 +133,7 @@ impl<'a> Copier<'a> {
     fn enter(&mut self, from: &Dir, to: &Dir, name: OsString) -> Result<Level> {
         let stat = self.shifted(fs::stat(from.as_fd())?);
         let target = fs::stat(to.as_fd())?;
-        let mut rest = from.entries()?;
-        rest.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        let rest = last_first(from)?;
         let target = (target.device, target.inode);
         Ok(Level { name, stat, target, rest, above: 0 })
     }
@@ -303,11 +302,7 @@ impl<'a> Copier<'a> {
         if self.link(to, name, stat)? {
             return Ok(());
         }
-        let xattrs = match self.attributes(Target::Entry(from, name)) {
-            // Without /proc nobody can ask for them.
-            Err(error) if error.errno == Some(Errno::ENOENT) => Xattrs::new(),
-            other => other?,
-        };
+        let xattrs = self.attributes(Target::Entry(from, name))?;
         let mut content = OsString::new();
         if stat.kind == Kind::Symlink {
             content = from.readlink(name)?;
@@ -352,34 +347,8 @@ impl<'a> Copier<'a> {
         digest.end_of_list();
     }
 
-    /// The attributes that go along: all but overlayfs's notes on where things came from.
     fn attributes(&self, target: Target<'_>) -> Result<Xattrs> {
-        let mut found = Xattrs::new();
-        for name in xattr::names(target).context("list the attributes")? {
-            if is_overlay(&name) {
-                let own = name.splitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default();
-                if own == METACOPY {
-                    return Err(Error::new(
-                        "it holds no content, only what changed of its metadata",
-                    ));
-                }
-                if self.marks == Marks::Obey || !(own == OPAQUE || own == REDIRECT) {
-                    continue;
-                }
-            }
-            match xattr::get(target, &name) {
-                Ok(value) => {
-                    let value = match self.shift {
-                        Some(shift) if name == b"security.capability" => shift.capabilities(value),
-                        _ => value,
-                    };
-                    found.push((name, value));
-                }
-                Err(Errno::ENODATA) => {}
-                Err(errno) => return Err(errno).context("read an attribute"),
-            }
-        }
-        Ok(found)
+        attributes(target, self.marks, self.shift)
     }
 
     fn set_attributes(&mut self, target: Target<'_>, xattrs: &Xattrs) -> Result<()> {
@@ -400,6 +369,39 @@ impl<'a> Copier<'a> {
         }
         Ok(())
     }
+}
+
+/// The attributes that go along: all but overlayfs's notes on where things came from. Of an entry
+/// that cannot be opened there are none where nobody can ask for them, without /proc.
+pub fn attributes(target: Target<'_>, marks: Marks, shift: Option<Shift>) -> Result<Xattrs> {
+    let mut found = Xattrs::new();
+    let names = match (xattr::names(target), target) {
+        (Err(Errno::ENOENT), Target::Entry(..)) => return Ok(found),
+        (names, _) => names.context("list the attributes")?,
+    };
+    for name in names {
+        if is_overlay(&name) {
+            let own = name.splitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default();
+            if own == METACOPY {
+                return Err(Error::new("it holds no content, only what changed of its metadata"));
+            }
+            if marks == Marks::Obey || !(own == OPAQUE || own == REDIRECT) {
+                continue;
+            }
+        }
+        match xattr::get(target, &name) {
+            Ok(value) => {
+                let value = match shift {
+                    Some(shift) if name == b"security.capability" => shift.capabilities(value),
+                    _ => value,
+                };
+                found.push((name, value));
+            }
+            Err(Errno::ENODATA) => {}
+            Err(errno) => return Err(errno).context("read an attribute"),
+        }
+    }
+    Ok(found)
 }
 
 /// The next piece of a file that is no hole, in whole blocks, so that the digest does not depend
@@ -426,6 +428,13 @@ fn add_blocks(digest: &mut Digest, bytes: &[u8], offset: u64) {
             digest.field(block);
         }
     }
+}
+
+/// The entries of a directory, their names in order, the last one first.
+pub fn last_first(dir: &Dir) -> Result<Vec<Entry>> {
+    let mut entries = dir.entries()?;
+    entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+    Ok(entries)
 }
 
 /// Goes up to a directory that must be the one that was left.

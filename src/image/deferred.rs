@@ -65,6 +65,8 @@ impl Deferred {
             while let Some(meta) = next(&mut file)? {
                 take(&meta)?;
             }
+            // Where another extraction makes one of the same name.
+            self.scratch.unlink(FILE).context("remove a scratch file")?;
         }
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = buffer.as_slice();

@@ -41,7 +41,10 @@ pub struct Extractor {
     extracted: Extracted,
     /// Who owns what this process makes.
     own: (u32, u32),
-    attributes_missing: bool,
+    /// Whether an attribute that the file system does not take is known to be missing.
+    pub attributes_missing: bool,
+    /// Whether overlayfs's own attributes are set: in a layer that a commit has packed.
+    pub marks: bool,
     writeback: Writeback,
 }
 
@@ -49,6 +52,7 @@ impl Extractor {
     /// Extracts into `root`; `scratch` is a directory outside of it for a temporary file.
     pub fn new(root: &Dir, scratch: &Dir) -> Result<Self> {
         let root = root.duplicate().context("open the root of the layer")?;
+        let writeback = Writeback::new(&root);
         let scratch = scratch.duplicate().context("open the staging directory")?;
         Ok(Self {
             root: Rc::new(root),
@@ -58,7 +62,8 @@ impl Extractor {
             extracted: Extracted { entries: 0, size: 0 },
             own: file::effective_ids(),
             attributes_missing: false,
-            writeback: Writeback::new(),
+            marks: false,
+            writeback,
         })
     }
 
@@ -259,12 +264,12 @@ impl Extractor {
     fn set_attributes(&mut self, entry: &Entry, target: Target<'_>) -> Result<()> {
         for (name, value) in &entry.xattrs {
             // These would tell overlayfs what to show of the layers below.
-            if is_overlay(name) {
+            if is_overlay(name) && !self.marks {
                 continue;
             }
             match xattr::set(target, name, value) {
                 Ok(()) => {}
-                Err(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EINVAL) => {
+                Err(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EINVAL) if !is_overlay(name) => {
                     if !std::mem::replace(&mut self.attributes_missing, true) {
                         let name = shown(name);
                         warn(format_args!(

@@ -1,15 +1,17 @@
-//! From an archive to an image: staged, hashed beside, synced, renamed.
+//! From an archive to an image: staged, hashed beside, synced, renamed. Where the store can hold no
+//! trees the archive itself is what is staged, while it is unpacked into memory.
 
 use super::extract::{Extracted, Extractor};
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
 use super::source::{self, Source};
-use super::stage::Stage;
+use super::stage::{Stage, holds_trees};
 use super::store::Store;
 use super::tar::Reader;
 use super::writeback::Writeback;
 use crate::error::{Context, Error, Result, escape, warn};
 use crate::sys::fs::{Dir, Kind};
+use crate::sys::{Errno, mount};
 
 /// The staged tree, and its mode where the archive does not tell one.
 const LAYER: &str = "layer";
@@ -32,10 +34,9 @@ impl Store {
             self.sweep()?;
             let archive = source::open(source, progress)?;
             let stage = Stage::new(&self.root, "import")?;
-            stage.holds_images()?;
             // Made and synced before there is anything else to bring to the disk.
             self.directories()?;
-            let Unpacked { extracted, digest, writeback } = unpack(archive, &stage, source)?;
+            let Unpacked { extracted, digest, writeback } = stage_layer(archive, &stage, source)?;
             let layer = LayerInfo { digest, size: extracted.size };
             let _hold = self.hold()?;
             let contents = Contents {
@@ -54,21 +55,40 @@ impl Store {
 }
 
 /// What an archive became.
-struct Unpacked {
-    extracted: Extracted,
-    digest: String,
+pub struct Unpacked {
+    pub extracted: Extracted,
+    pub digest: String,
+    /// The writing to the disk goes on until this is dropped.
     writeback: Writeback,
 }
 
-/// Unpacks the archive into the stage.
-fn unpack(archive: Source, stage: &Stage, name: &str) -> Result<Unpacked> {
-    stage.dir.mkdir(LAYER, LAYER_MODE).context("make a layer")?;
-    let layer = stage.dir.dir(LAYER).context("open a layer")?;
-    let extractor = Extractor::new(&layer, &stage.dir)?;
+/// Unpacks the archive into the stage; into memory, and keeps it in the stage, where that can hold no
+/// tree. So an archive is refused that no container could be started from.
+fn stage_layer(mut archive: Source, stage: &Stage, name: &str) -> Result<Unpacked> {
+    let packed = !holds_trees(&stage.dir)?;
+    let layer = match packed {
+        true => {
+            archive.keep(stage.dir.create(LAYER, 0o600).context("make a layer")?);
+            // At most half of the memory, which is the kernel's own bound.
+            mount::detached(c"tmpfs").and_then(|tmpfs| tmpfs.dir("."))
+        }
+        false => stage.dir.mkdir(LAYER, LAYER_MODE).and_then(|()| stage.dir.dir(LAYER)),
+    };
+    let layer = layer.context("make a layer")?;
+    let unpacked = unpack(archive, Extractor::new(&layer, &stage.dir)?, name);
+    match unpacked {
+        Err(error) if packed && error.errno == Some(Errno::ENOSPC) => {
+            Err(error).context("unpack into memory")
+        }
+        other => other.inspect(|_| warn_of_saved_image(&layer)),
+    }
+}
+
+/// Unpacks an archive of this name to its end.
+pub fn unpack(archive: Source, extractor: Extractor, name: &str) -> Result<Unpacked> {
     let mut reader = Reader::new(archive);
     match extract(&mut reader, extractor) {
         Ok((extracted, writeback)) => {
-            warn_of_saved_image(&layer);
             let digest = reader.into_source().finish()?;
             Ok(Unpacked { extracted, digest, writeback })
         }

@@ -42,6 +42,10 @@ pub struct Source {
     ring: Ring,
     /// Bytes that were taken of the slot at hand.
     taken: usize,
+    /// What the bytes are written to as they are taken, where they are to be kept as they are.
+    keep: Option<File>,
+    /// The error of that.
+    failed: Option<Errno>,
     inflater: Option<Child>,
     hash: Child,
     digest: File,
@@ -67,11 +71,16 @@ struct Progress {
 ///
 /// With `progress` a line on the terminal tells how far the reading is.
 pub fn open(path: &str, progress: bool) -> Result<Source> {
-    let meter = Meter::new(progress);
     let archive = match path {
         "-" => File::from(child::standard_input().context("standard input")?),
         path => File::open(path).map_err(fs::errno)?,
     };
+    start(archive, progress)
+}
+
+/// Starts the processes for an open archive.
+pub fn start(archive: File, progress: bool) -> Result<Source> {
+    let meter = Meter::new(progress);
     let stat = fs::stat(archive.as_fd())?;
     match stat.kind {
         Kind::Directory => return Err(Error::new("is a directory")),
@@ -98,7 +107,21 @@ pub fn open(path: &str, progress: bool) -> Result<Source> {
         false => (None, Ring::Filled(Filler::new(memory, vec![to_hash]))),
     };
     let (again, taken) = (prefix.len(), 0);
-    Ok(Source { archive, first, again, ring, taken, inflater, hash, digest, progress, meter })
+    let (keep, failed) = (None, None);
+    Ok(Source {
+        archive,
+        first,
+        again,
+        ring,
+        taken,
+        keep,
+        failed,
+        inflater,
+        hash,
+        digest,
+        progress,
+        meter,
+    })
 }
 
 fn is_compressed(first: &[u8]) -> bool {
@@ -177,6 +200,7 @@ impl Read for Source {
 
 impl BufRead for Source {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.failed.map_or(Ok(()), Err)?;
         if self.taken == self.ring.bytes().len() && self.advance()? {
             self.taken = 0;
         }
@@ -184,6 +208,10 @@ impl BufRead for Source {
     }
 
     fn consume(&mut self, bytes: usize) {
+        if let Some(file) = &mut self.keep {
+            let now = &self.ring.bytes()[self.taken..self.taken + bytes];
+            self.failed = self.failed.or(file.write_all(now).map_err(fs::errno).err());
+        }
         self.taken += bytes;
     }
 }
@@ -198,6 +226,15 @@ impl Ring {
 }
 
 impl Source {
+    /// Has all bytes written to a file as they are taken.
+    pub fn keep(&mut self, file: File) {
+        self.keep = Some(file);
+    }
+
+    fn kept(&self) -> Result<()> {
+        self.failed.map_or(Ok(()), |errno| Err(errno).context("keep the archive"))
+    }
+
     /// Goes on to the next slot; false at the end of the archive.
     fn advance(&mut self) -> std::result::Result<bool, Errno> {
         let filler = match &mut self.ring {
@@ -239,6 +276,7 @@ impl Source {
 
     /// The digest of the whole uncompressed archive, once everything is read.
     pub fn finish(self) -> Result<String> {
+        self.kept()?;
         let Self { ring, inflater, hash, mut digest, .. } = self;
         // For the hash that is the end.
         drop(ring);
@@ -252,6 +290,9 @@ impl Source {
 
     /// The reason why the archive could not be read: what a child found, else `error`.
     pub fn explain(self, error: Error, name: &str) -> Error {
+        if let Err(error) = self.kept() {
+            return error;
+        }
         let Self { ring, inflater, hash, first, .. } = self;
         if error.message == "not a tar archive" && inflater.is_none() {
             return not_a_tar(&first, name);

@@ -55,18 +55,17 @@ impl Stage {
         }
         Err(Error::new("make a staging directory: it is swept away again and again"))
     }
+}
 
-    /// Finds out, before there is much to lose, whether the file system can hold an image: one that
-    /// has no links, such as vfat, has no owners and no modes either.
-    pub fn holds_images(&self) -> Result<()> {
-        let name = "link";
-        match self.dir.symlink("x", name) {
-            Err(Errno::EPERM | Errno::EOPNOTSUPP) => {
-                let what = "the file system of the state directory has no links";
-                Err(Error::new(what).hint("--root or ROCKER_ROOT names a directory on another one"))
-            }
-            other => other.and_then(|()| self.dir.unlink(name)).context("stage a link"),
-        }
+/// Whether the file system of a directory, where nobody else works now, can hold trees: one that has
+/// no links, such as vfat, has no owners and no modes either.
+pub fn holds_trees(dir: &Dir) -> Result<bool> {
+    let name = ".link";
+    match dir.symlink("x", name) {
+        Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(false),
+        // Whoever died here had made it.
+        Ok(()) | Err(Errno::EEXIST) => dir.unlink(name).map(|()| true).context("remove a link"),
+        Err(errno) => Err(errno).context("make a link"),
     }
 }
 

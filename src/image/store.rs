@@ -1,26 +1,30 @@
 //! The store of images and layers: finding, listing, and making a record take its place.
 //!
-//! `images/NAME/TAG` is a link to `images/.ids/ID-RANDOM`, which holds image.json. Whoever takes
-//! both locks takes the one of `layers` before the one of `images`.
+//! `images/NAME/TAG` is a link to `images/.ids/ID-RANDOM`, which holds image.json; where the file
+//! system has no links it is that file itself. Whoever takes both locks takes the one of `layers`
+//! before the one of `images`.
 
 use super::record::{Image, is_digest};
 use super::reference::{Reference, is_hex};
-use super::stage::{self, Stage, random_name, subdirectory};
+use super::stage::{self, Stage, holds_trees, random_name, subdirectory};
 use crate::error::{Context, Error, Result, escape};
 use crate::sys::Errno;
 use crate::sys::file;
 use crate::sys::fs::{self, Dir, Kind, Lock};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 const IMAGES: &str = "images";
-const LAYERS: &str = "layers";
+pub const LAYERS: &str = "layers";
 /// The tree below all layers.
 pub const PLACES: &str = "places";
 const IDS: &str = ".ids";
 const RECORD: &str = "image.json";
+/// What takes the place of a name, in the stage.
+const LINK: &str = "link";
 /// The largest image.json.
 const RECORD_LIMIT: u64 = 4 << 20;
 /// The shortest beginning of an id that names an image.
@@ -135,29 +139,11 @@ impl Store {
     pub(super) fn layers(&self) -> Result<Dir> {
         match self.root.dir(LAYERS) {
             Err(Errno::ENOENT) => {
-                self.make_places().context(format_args!("make {PLACES} of the store"))?;
+                make_places(&self.root).context(format_args!("make {PLACES} of the store"))?;
                 subdirectory(&self.root, LAYERS)
             }
             other => other.context(format_args!("open {LAYERS} of the store")),
         }
-    }
-
-    /// Makes the tree that lies under all layers: what a container has mounts on, empty, so that
-    /// an image that lacks some of it need not be changed in every container's own layer.
-    fn make_places(&self) -> crate::sys::Result<()> {
-        let there = |made| match made {
-            Err(Errno::EEXIST) => Ok(()),
-            other => other,
-        };
-        there(self.root.mkdir(PLACES, 0o755))?;
-        let places = self.root.dir(PLACES)?;
-        for name in ["dev", "etc", "proc", "sys"] {
-            there(places.mkdir(name, 0o755))?;
-        }
-        for name in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
-            there(places.create(name, 0o644).map(drop))?;
-        }
-        Ok(())
     }
 
     /// The tree of a layer.
@@ -168,10 +154,32 @@ impl Store {
         self.root.dir(format!("{LAYERS}/{digest}")).context(format_args!("open layer {digest}"))
     }
 
+    /// The archive of a layer, where that is what the store holds of it.
+    pub(super) fn archive(&self, digest: &str) -> Result<Option<File>> {
+        match self.is_packed(digest) {
+            false => Ok(None),
+            true => self.root.open_file(format!("{LAYERS}/{digest}")).map(Some).context("open"),
+        }
+    }
+
+    /// Whether a layer is an archive, and no tree: it was made where there are no links.
+    pub fn is_packed(&self, digest: &str) -> bool {
+        let stat = self.root.stat(format!("{LAYERS}/{digest}"));
+        stat.is_ok_and(|stat| stat.kind == Kind::File)
+    }
+
     /// Reads the record of an exact name: one small file.
     fn read(&self, reference: &Reference) -> Result<Image> {
-        let path = format!("{IMAGES}/{}/{}/{RECORD}", reference.directory(), reference.tag);
-        let text = self.root.read(path, RECORD_LIMIT);
+        let (names, tag) = (format!("{IMAGES}/{}", reference.directory()), &reference.tag);
+        let text = match self.root.read(format!("{names}/{tag}/{RECORD}"), RECORD_LIMIT) {
+            Err(Errno::ENOTDIR) => {
+                self.root.dir(names).and_then(|names| match is_listed(&names, tag)? {
+                    true => names.read(tag, RECORD_LIMIT),
+                    false => Err(Errno::ENOENT),
+                })
+            }
+            other => other,
+        };
         let text = text.context(format_args!("image {reference}: read {RECORD}"))?;
         let image = Image::from_json(&text).context(format_args!("image {reference}"))?;
         // The link says what it is called, whatever was moved by hand.
@@ -196,7 +204,8 @@ impl Store {
                 let Ok(reference) = Reference::from_directory(name, &tag) else { continue };
                 let target = match dir.readlink(&tag) {
                     Err(Errno::ENOENT) => continue,
-                    // A directory where the link should be: damaged, but a name.
+                    // The record itself; or a directory where the link should be: damaged, but a
+                    // name.
                     Err(Errno::EINVAL) => Default::default(),
                     other => other.context(format_args!("read the name {name}:{tag}"))?,
                 };
@@ -238,17 +247,26 @@ impl Store {
     fn settle(&self, stage: &Stage, image: &Image, staged: Option<&str>) -> Result<()> {
         let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
         let layers = self.layers()?;
-        let there = layers.stat(top).is_ok_and(|stat| stat.kind == Kind::Directory);
-        let staged = staged.filter(|_| !there);
-        let record = format!("{}-{}", image.id, random_name()?);
-        write_record(stage, image, &record, top, staged.is_none())?;
+        let there = layers.stat(top);
+        let is_layer = |kind| matches!(kind, Kind::Directory | Kind::File);
+        let staged = staged.filter(|_| !there.is_ok_and(|stat| is_layer(stat.kind)));
+        let record = match holds_trees(&stage.dir)? {
+            true => Some(format!("{}-{}", image.id, random_name()?)),
+            false => None,
+        };
+        match &record {
+            Some(record) => write_record(stage, image, record, top, staged.is_none())?,
+            None => stage.dir.replace(LINK, image.to_json().as_bytes(), staged.is_none())?,
+        }
         if staged.is_some() {
             stage.dir.sync_filesystem().context("bring the layer to the disk")?;
         }
         let images = self.images()?;
         fs::lock(images.as_fd(), Lock::Exclusive).context("lock the images")?;
         let ids = self.ids()?;
-        stage.dir.rename_new(&record, &ids, &record)?;
+        if let Some(record) = &record {
+            stage.dir.rename_new(record, &ids, record)?;
+        }
         if let Some(staged) = staged {
             match stage.dir.rename_new(staged, &layers, top) {
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -257,30 +275,38 @@ impl Store {
             layers.sync().context("bring the layers to the disk")?;
         }
         ids.sync()?;
-        self.set_link(stage, &images, &ids, &image.reference(), &record)
+        self.set_link(stage, &images, &ids, &image.reference(), record.as_deref())
     }
 
-    /// Makes the link of a name lead to a record; the record that it led to before goes.
+    /// Makes the link of a name lead to a record; the record that it led to before goes. Without a
+    /// record to lead to, what is staged for the name is the record.
     fn set_link(
         &self,
         stage: &Stage,
         images: &Dir,
         ids: &Dir,
         reference: &Reference,
-        record: &str,
+        record: Option<&str>,
     ) -> Result<()> {
         let names = subdirectory(images, &reference.directory())?;
         let old = names.readlink(&reference.tag).unwrap_or_default();
-        stage.dir.symlink(format!("../{IDS}/{record}"), "link")?;
-        match stage.dir.rename("link", &names, &reference.tag) {
+        match record {
+            Some(record) => stage.dir.symlink(format!("../{IDS}/{record}"), LINK)?,
+            None => refuse_another(&names, &reference.tag)?,
+        }
+        match stage.dir.rename(LINK, &names, &reference.tag) {
             // A directory that somebody made by hand.
             Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
                 names.rename(&reference.tag, &stage.dir, "in-the-way")?;
-                stage.dir.rename("link", &names, &reference.tag)?;
+                stage.dir.rename(LINK, &names, &reference.tag)?;
             }
             other => other?,
         }
-        names.sync()?;
+        match record {
+            Some(_) => names.sync()?,
+            // There a directory does not say all of where a file is.
+            None => names.sync_filesystem()?,
+        }
         if let Some(old) = Path::new(&old).file_name() {
             // It goes with the stage.
             let _ = ids.rename(old, &stage.dir, "old");
@@ -303,6 +329,39 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes the tree that lies under all layers: what a container has mounts on, empty, so that an image
+/// that lacks some of it need not be changed in every container's own layer.
+pub(super) fn make_places(root: &Dir) -> crate::sys::Result<()> {
+    let there = |made| match made {
+        Err(Errno::EEXIST) => Ok(()),
+        other => other,
+    };
+    there(root.mkdir(PLACES, 0o755))?;
+    let places = root.dir(PLACES)?;
+    for name in ["dev", "etc", "proc", "sys"] {
+        there(places.mkdir(name, 0o755))?;
+    }
+    for name in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
+        there(places.create(name, 0o644).map(drop))?;
+    }
+    Ok(())
+}
+
+/// Whether a name is the one that stands in the directory, and no other that the file system takes it
+/// for: one that knows no case finds both.
+fn is_listed(names: &Dir, tag: &str) -> crate::sys::Result<bool> {
+    Ok(names.names()?.iter().any(|name| name == tag))
+}
+
+/// Refuses a name that the file system takes for another one: it knows no case, and leaves dots at the
+/// end away.
+fn refuse_another(names: &Dir, tag: &str) -> Result<()> {
+    match tag.ends_with('.') || names.stat(tag).is_ok() && !is_listed(names, tag)? {
+        true => Err(Error::new("the file system of the state directory takes it for another name")),
+        false => Ok(()),
     }
 }
 

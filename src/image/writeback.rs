@@ -3,7 +3,7 @@
 
 use crate::sys::child::Child;
 use crate::sys::fs::Dir;
-use crate::sys::{Errno, Result, file, io};
+use crate::sys::{Errno, Result, file, io, statfs};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -22,8 +22,9 @@ pub struct Writeback {
 }
 
 impl Writeback {
-    pub fn new() -> Self {
-        Self { pending: STEP - FIRST, worker: None, failed: false }
+    /// What is written into memory needs none.
+    pub fn new(dir: &Dir) -> Self {
+        Self { pending: STEP - FIRST, worker: None, failed: statfs::is_in_memory(dir.as_fd()) }
     }
 
     /// Says that bytes were written to the file system of `dir`.

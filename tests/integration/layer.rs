@@ -1,8 +1,6 @@
 //! Where a container writes: on the disk, in memory, or into a copy; on each kind of file system.
 
-use crate::harness::{
-    Output, PATIENCE, Rocker, base_image, finish, has_overlay, is_bare, one_line, skip,
-};
+use crate::harness::{Output, PATIENCE, Rocker, base_image, finish, has_overlay, one_line, skip};
 use std::fs;
 use std::process::Command;
 
@@ -139,26 +137,6 @@ fn an_overlay_that_was_asked_for_and_cannot_be_is_refused_and_nothing_is_left() 
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
     assert!(one_line(&output.stderr).contains("cannot hold an overlay"), "{output:?}");
     assert!(output.stderr.contains("hint: rocker check"), "{output:?}");
-}
-
-#[test]
-fn a_state_directory_on_vfat_is_refused_before_anything_is_unpacked() {
-    let Some(rocker) = Rocker::as_root() else { return };
-    if is_bare() {
-        return skip("the host has no devices to loop through");
-    }
-    let disk = "truncate -s 32M $ROCKER_ROOT/../disk; busybox mkdosfs $ROCKER_ROOT/../disk >/dev/null; \
-        mount -t vfat -o loop $ROCKER_ROOT/../disk $ROCKER_ROOT || exit 9; ";
-    let text = "rocker import $image busybox; echo $?; find $ROCKER_ROOT -type f; \
-        rocker images -q; rocker check --format '{{.Name}} {{.Status}}' | grep '^state directory'";
-    let output = script(&rocker, &format!("{disk}{text}"));
-    if output.code == 9 {
-        let known = fs::read_to_string("/proc/filesystems").unwrap();
-        assert!(!known.contains("\tvfat\n"), "{output:?}");
-        return skip("this kernel has no vfat");
-    }
-    assert_eq!(output.stdout, "1\nstate directory missing\n", "{output:?}");
-    assert!(one_line(&output.stderr).contains("has no links"), "{output:?}");
 }
 
 #[test]

@@ -36,4 +36,5 @@ mod seed;
 mod servers;
 mod terminal;
 mod userns;
+mod vfat;
 mod volumes;

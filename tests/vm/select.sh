@@ -14,7 +14,7 @@ nothing='^$'
 case $1 in
 all) pattern=. nothing='^(network|publish)::' ;;
 host)
-    pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run)::'
+    pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run|vfat)::'
     ;;
 network) pattern='^(network|publish|volumes)::' ;;
 proxy)

@@ -48,7 +48,7 @@ pub fn bring_up(
 ) -> Result<(Running, Wiring)> {
     let mut wiring = wiring::reserve(engine, container, record, state)?;
     wiring.arriving = arriving.filter(|_| makes_network(record));
-    let mut ways = layer::Ways::of(container, record);
+    let mut ways = layer::Ways::of(engine, container, record);
     loop {
         let layer = ways.next(engine, container, record)?;
         layer.clone_into(&mut state.layer);

@@ -7,6 +7,7 @@ mod header;
 mod input;
 mod pax;
 mod sparse;
+pub mod write;
 
 use crate::error::{Context, Error, Result};
 use header::{Check, Header};
@@ -20,7 +21,7 @@ const SIZE_LIMIT: u64 = i64::MAX as u64 - 511;
 /// The largest special header: long names, extended headers.
 const SPECIAL_LIMIT: u64 = 1 << 20;
 /// The longest name, the kernel's limit, without the NUL at its end.
-const NAME_LIMIT: usize = 4095;
+pub const NAME_LIMIT: usize = 4095;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
