@@ -104,16 +104,28 @@ pub fn move_to_root() -> Result<()> {
     mount(c".", c"/", c"", libc::MS_MOVE, c"")
 }
 
+/// include/uapi/linux/mount.h: FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC.
+const CLOEXEC: u32 = 1;
+
+/// Begins to make a file system of `kind`.
+fn open(kind: &CStr) -> Result<OwnedFd> {
+    // SAFETY: the name is a C string that lives for the whole call.
+    unsafe { syscall!(Sysno::fsopen, kind.as_ptr(), CLOEXEC) }.map(owned)
+}
+
+/// Whether the kernel has file systems of `kind`: `ENODEV`, `EPERM`. Since Linux 5.2.
+pub fn knows(kind: &CStr) -> Result<()> {
+    open(kind).map(drop)
+}
+
 /// A new file system of `kind` that is mounted nowhere, and goes when the descriptor is closed.
 ///
 /// Errors: `ENODEV` when the kernel does not have it, `EPERM`. Since Linux 5.2.
 /// Source: fs/fsopen.c.
 pub fn detached(kind: &CStr) -> Result<Dir> {
     // include/uapi/linux/mount.h
-    const CLOEXEC: u32 = 1;
     const CMD_CREATE: u32 = 6;
-    // SAFETY: the name is a C string that lives for the whole call.
-    let context = unsafe { syscall!(Sysno::fsopen, kind.as_ptr(), CLOEXEC) }.map(owned)?;
+    let context = open(kind)?;
     // SAFETY: this command takes neither key nor value.
     unsafe { syscall!(Sysno::fsconfig, context.as_raw_fd(), CMD_CREATE, 0, 0, 0) }?;
     // SAFETY: no memory is passed.
