@@ -5,7 +5,7 @@ use super::record::{Contents, Image};
 use super::reference::Reference;
 use super::remove::remove_tree;
 use super::stage::{Stage, random_name};
-use super::store::{Named, Store, id_prefix, no_such_image};
+use super::store::{Named, Store, id_prefix, ids, no_such_image, several};
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
 use crate::sys::fs::{self, Lock};
@@ -71,12 +71,12 @@ impl Store {
         stage: &Stage,
     ) -> Result<Removed> {
         let chosen = choose(all, name)?;
-        let ids: BTreeSet<_> = chosen.iter().filter_map(|named| id(named)).collect();
+        let ids = ids(&mut chosen.iter().copied());
         let is_chosen = |named: &Named| chosen.iter().any(|c| c.reference == named.reference);
-        let stays = |id: &str| all.iter().any(|n| !is_chosen(n) && self::id(n) == Some(id));
+        let stays = |id: &str| all.iter().any(|n| !is_chosen(n) && n.id() == Some(id));
         let last = ids.iter().any(|id| !stays(id));
         if !force {
-            let user = users.iter().find(|(id, _)| ids.contains(&**id));
+            let user = users.iter().find(|(id, _)| ids.contains(&&**id));
             refuse(name, &chosen, user.map(|(_, user)| &**user), last)?;
         }
         let mut removed = Removed::default();
@@ -166,10 +166,6 @@ impl Store {
     }
 }
 
-fn id(named: &Named) -> Option<&str> {
-    named.image.as_ref().ok().map(|image| image.id.as_str())
-}
-
 /// The names that are meant: one, or all of an image that is given by its id.
 fn choose<'a>(all: &'a [Named], name: &str) -> Result<Vec<&'a Named>> {
     let reference = Reference::parse(name);
@@ -181,13 +177,11 @@ fn choose<'a>(all: &'a [Named], name: &str) -> Result<Vec<&'a Named>> {
     let Some(prefix) = id_prefix(name) else {
         return Err(reference.err().unwrap_or_else(|| no_such_image(name)));
     };
-    let begins = |named: &&Named| id(named).is_some_and(|id| id.starts_with(prefix));
-    let chosen: Vec<_> = all.iter().filter(begins).collect();
-    let ids: BTreeSet<_> = chosen.iter().filter_map(|named| id(named)).collect();
-    match ids.len() {
+    let chosen: Vec<_> = all.iter().filter(|named| named.has_id(prefix)).collect();
+    match ids(&mut chosen.iter().copied()).len() {
         0 => Err(no_such_image(name)),
         1 => Ok(chosen),
-        count => Err(Error::new(format!("{name} is the beginning of {count} image ids"))),
+        count => Err(several(name, count)),
     }
 }
 

@@ -11,7 +11,6 @@ use crate::error::{Context, Error, Result, escape};
 use crate::sys::Errno;
 use crate::sys::file;
 use crate::sys::fs::{self, Dir, Kind, Lock};
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -48,6 +47,31 @@ pub(super) struct Named {
     /// Name of the record's directory below `.ids`.
     pub target: String,
     pub image: Result<Image>,
+}
+
+impl Named {
+    /// The id of the image, where it is known.
+    pub fn id(&self) -> Option<&str> {
+        self.image.as_ref().ok().map(|image| image.id.as_str())
+    }
+
+    /// Whether that is known, and begins so.
+    pub fn has_id(&self, prefix: &str) -> bool {
+        self.id().is_some_and(|id| id.starts_with(prefix))
+    }
+}
+
+/// The ids of these images, each once.
+pub(super) fn ids<'a>(named: &mut dyn Iterator<Item = &'a Named>) -> Vec<&'a str> {
+    let mut ids: Vec<_> = named.filter_map(Named::id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The error for the beginning of several ids.
+pub(super) fn several(prefix: &str, count: usize) -> Error {
+    Error::new(format!("{prefix} is the beginning of {count} image ids"))
 }
 
 impl Store {
@@ -91,8 +115,12 @@ impl Store {
             }
         }
         if let Some(prefix) = id_prefix(name) {
-            if let Some(image) = self.with_id(prefix)?.into_iter().next() {
-                return image.image;
+            let mut all = self.names()?;
+            all.retain(|named| named.has_id(prefix));
+            match (ids(&mut all.iter()).len(), all.into_iter().next()) {
+                (1, Some(named)) => return named.image,
+                (0, _) => {}
+                (count, _) => return Err(several(prefix, count)),
             }
         } else {
             reference?;
@@ -216,22 +244,6 @@ impl Store {
             }
         }
         Ok(found)
-    }
-
-    /// All names of the one image whose id begins so; none where there is no such image.
-    pub(super) fn with_id(&self, prefix: &str) -> Result<Vec<Named>> {
-        let mut by_id: BTreeMap<String, Vec<Named>> = BTreeMap::new();
-        for named in self.names()? {
-            if let Ok(image) = &named.image
-                && image.id.starts_with(prefix)
-            {
-                by_id.entry(image.id.clone()).or_default().push(named);
-            }
-        }
-        match by_id.len() {
-            0 | 1 => Ok(by_id.into_values().next().unwrap_or_default()),
-            count => Err(Error::new(format!("{prefix} is the beginning of {count} image ids"))),
-        }
     }
 
     /// Makes an image take its place under its name, and its top layer with it where that was
