@@ -145,7 +145,7 @@ fn make_scratch(
         return Ok(());
     }
     // A kernel without overlayfs is shown one tree.
-    let overlay = !matches!(mount::detached(c"overlay"), Err(Errno::ENODEV));
+    let overlay = mount::knows(c"overlay") != Err(Errno::ENODEV);
     let unpack = || {
         let room = Dir::open(&path).context("open the tmpfs")?;
         engine.images.unpack(&record.layers, &room, overlay)

@@ -259,10 +259,11 @@ impl Store {
     fn settle(&self, stage: &Stage, image: &Image, staged: Option<&str>) -> Result<()> {
         let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
         let layers = self.layers()?;
-        let there = layers.stat(top);
-        let is_layer = |kind| matches!(kind, Kind::Directory | Kind::File);
-        let staged = staged.filter(|_| !there.is_ok_and(|stat| is_layer(stat.kind)));
-        let record = match holds_trees(&stage.dir)? {
+        let trees = holds_trees(&stage.dir)?;
+        // A packed layer is replaced where layers are packed: the new one is known to be whole.
+        let stays = |kind| kind == Kind::Directory || kind == Kind::File && trees;
+        let staged = staged.filter(|_| !layers.stat(top).is_ok_and(|stat| stays(stat.kind)));
+        let record = match trees {
             true => Some(format!("{}-{}", image.id, random_name()?)),
             false => None,
         };
@@ -280,7 +281,11 @@ impl Store {
             stage.dir.rename_new(record, &ids, record)?;
         }
         if let Some(staged) = staged {
-            match stage.dir.rename_new(staged, &layers, top) {
+            let named = match trees {
+                true => stage.dir.rename_new(staged, &layers, top),
+                false => stage.dir.rename(staged, &layers, top),
+            };
+            match named {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno).context(format_args!("name the layer {top}")),
             }

@@ -198,9 +198,10 @@ fn a_damaged_layer_is_named_at_the_start() {
     let Some(rocker) = Rocker::as_root() else { return };
     let text = "layer=$(echo $ROCKER_ROOT/layers/*); truncate -s 1500K $layer; \
         rocker run --rm --net none busybox true; echo $?; rocker ps -aq; ls -A $ROCKER_ROOT/tmp; \
-        grep -c $ROCKER_ROOT/ /proc/self/mounts || :";
-    let Some(output) = script(&rocker, &format!("{IMPORT}{text}")) else { return };
-    assert_eq!(output.stdout, "125\n0\n", "{output:?}");
+        grep -c $ROCKER_ROOT/ /proc/self/mounts || :; ";
+    let again = format!("{IMPORT}rocker run --rm --net none busybox echo whole again");
+    let Some(output) = script(&rocker, &format!("{IMPORT}{text}{again}")) else { return };
+    assert_eq!(output.stdout, "125\n0\nwhole again\n", "{output:?}");
     let line = one_line(&output.stderr);
     assert!(line.contains("unpack layer") && line.contains("cut short"), "{line}");
 }
