@@ -1,8 +1,8 @@
 //! Where an archive comes from: a file or standard input, plain, gzip or bzip2, with its digest
 //! taken beside the extraction.
 //!
-//! The bytes lie in memory that the processes share: this one fills it from a plain archive, a
-//! child from a compressed one; another child hashes what is there.
+//! The bytes lie in memory that the processes share: a child fills it, and hashes what it reads of a
+//! plain archive; of a compressed one another child hashes what is there.
 
 use super::bzip2::is_bzip2;
 use super::compressed;
@@ -37,9 +37,7 @@ pub struct Source {
     archive: File,
     /// The first bytes, as they are stored.
     first: Vec<u8>,
-    /// How many of them are still to come before what the archive gives.
-    again: usize,
-    ring: Ring,
+    ring: Reader<File>,
     /// Bytes that were taken of the slot at hand.
     taken: usize,
     /// What the bytes are written to as they are taken, where they are to be kept as they are.
@@ -51,12 +49,6 @@ pub struct Source {
     digest: File,
     progress: Progress,
     meter: Meter,
-}
-
-/// The part of this process in passing the uncompressed bytes on.
-enum Ring {
-    Filled(Filler<File>),
-    Read(Reader<File>),
 }
 
 /// How far the reading is, as far as it can be known.
@@ -101,17 +93,14 @@ pub fn start(archive: File, progress: bool) -> Result<Source> {
     // The bytes of a file are read again from its position, which did not move.
     let prefix: &[u8] = if is_file { &[] } else { &first };
     let memory = Memory::new().context("share memory")?;
-    let (hash, to_hash, digest) = start_hash(&memory)?;
-    let (inflater, ring) = match is_compressed(&first) {
-        true => start_inflater(&archive, prefix, memory, to_hash)?,
-        false => (None, Ring::Filled(Filler::new(memory, vec![to_hash]))),
+    let Workers { inflater, hash, digest, ring } = match is_compressed(&first) {
+        true => start_inflater(&archive, prefix, memory)?,
+        false => start_reader(&archive, prefix, memory)?,
     };
-    let (again, taken) = (prefix.len(), 0);
-    let (keep, failed) = (None, None);
+    let (taken, keep, failed) = (0, None, None);
     Ok(Source {
         archive,
         first,
-        again,
         ring,
         taken,
         keep,
@@ -149,35 +138,78 @@ fn pipe() -> Result<(File, File)> {
     file::pipe(PIPE).context("make a pipe")
 }
 
+/// The processes that work on an archive, and this one's ends.
+struct Workers {
+    inflater: Option<Child>,
+    hash: Child,
+    digest: File,
+    ring: Reader<File>,
+}
+
+/// Starts the process that reads a plain archive and hashes it: this one unpacks, which takes longest.
+/// `prefix` is what was read of the archive and is not there to be read again.
+fn start_reader(archive: &File, prefix: &[u8], memory: Rc<Memory>) -> Result<Workers> {
+    let ((from, passed), (returned, to), (digest, answer)) = (pipe()?, pipe()?, pipe()?);
+    let keep = [archive, &passed, &returned, &answer].map(|file| file.as_fd());
+    let work = || {
+        let ring = Filler::new(Rc::clone(&memory), vec![ToReader::new(&passed, &returned)]);
+        let read = read_on(prefix, archive, ring).and_then(|digest| tell(digest, &answer));
+        read.map_or_else(compressed::code, |()| compressed::DONE)
+    };
+    let hash = Child::spawn(&keep, work).context("start the reader")?;
+    Ok(Workers { inflater: None, hash, digest, ring: Reader::new(memory, from, to) })
+}
+
+fn read_on(
+    mut prefix: &[u8],
+    archive: &File,
+    mut ring: Filler<&File>,
+) -> std::result::Result<Digest, Errno> {
+    let mut digest = Digest::new();
+    loop {
+        let space = ring.space()?;
+        let length = match prefix.is_empty() {
+            true => io::read(archive.as_fd(), space)?,
+            false => prefix.read(space).map_err(fs::errno)?,
+        };
+        if length == 0 {
+            return Ok(digest);
+        }
+        // Who unpacks is waited for.
+        ring.pass(length)?;
+        digest.add(ring.passed());
+    }
+}
+
+fn tell(digest: Digest, mut answer: &File) -> std::result::Result<(), Errno> {
+    answer.write_all(&digest.bytes()).map_err(fs::errno)
+}
+
 /// Gives the child, how to pass bytes on to it, and where its digest comes from.
 fn start_hash(memory: &Rc<Memory>) -> Result<(Child, ToReader<File>, File)> {
     let ((from, passed), (returned, to), (digest, answer)) = (pipe()?, pipe()?, pipe()?);
     let keep = [from.as_fd(), to.as_fd(), answer.as_fd()];
-    let hash = || hash(Reader::new(Rc::clone(memory), &from, &to), &answer);
+    let hash = || {
+        let hashed = hash(Reader::new(Rc::clone(memory), &from, &to));
+        let told = hashed.and_then(|digest| tell(digest, &answer));
+        told.map_or_else(compressed::code, |()| compressed::DONE)
+    };
     let child = Child::spawn(&keep, hash).context("start the hash")?;
     Ok((child, ToReader::new(passed, returned), digest))
 }
 
-fn hash(mut ring: Reader<&File>, mut answer: &File) -> u8 {
+fn hash(mut ring: Reader<&File>) -> std::result::Result<Digest, Errno> {
     let mut digest = Digest::new();
-    loop {
-        match ring.advance() {
-            Ok(true) => digest.add(ring.bytes()),
-            Ok(false) => break,
-            Err(errno) => return compressed::code(errno),
-        }
+    while ring.advance()? {
+        digest.add(ring.bytes());
     }
-    let written = answer.write_all(&digest.bytes()).map_err(fs::errno);
-    written.map_or_else(compressed::code, |()| compressed::DONE)
+    Ok(digest)
 }
 
-/// `prefix` is what was read of the archive and is not there to be read again.
-fn start_inflater(
-    archive: &File,
-    prefix: &[u8],
-    memory: Rc<Memory>,
-    to_hash: ToReader<File>,
-) -> Result<(Option<Child>, Ring)> {
+/// Starts the process that inflates a compressed archive, and the one that hashes what comes of it.
+/// `prefix` as above.
+fn start_inflater(archive: &File, prefix: &[u8], memory: Rc<Memory>) -> Result<Workers> {
+    let (hash, to_hash, digest) = start_hash(&memory)?;
     let ((from, passed), (returned, to)) = (pipe()?, pipe()?);
     let ends = [&passed, &returned, &to_hash.passed, &to_hash.returned];
     let keep = [archive, ends[0], ends[1], ends[2], ends[3]].map(|file| file.as_fd());
@@ -186,8 +218,8 @@ fn start_inflater(
         let readers = vec![ToReader::new(ends[0], ends[1]), ToReader::new(ends[2], ends[3])];
         pass_on(prefix, archive, Filler::new(Rc::clone(&memory), readers))
     };
-    let child = Child::spawn(&keep, work).context("start the inflater")?;
-    Ok((Some(child), Ring::Read(Reader::new(memory, from, to))))
+    let inflater = Some(Child::spawn(&keep, work).context("start the inflater")?);
+    Ok(Workers { inflater, hash, digest, ring: Reader::new(memory, from, to) })
 }
 
 impl Read for Source {
@@ -201,8 +233,8 @@ impl Read for Source {
 impl BufRead for Source {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
         self.failed.map_or(Ok(()), Err)?;
-        if self.taken == self.ring.bytes().len() && self.advance()? {
-            self.taken = 0;
+        if self.taken == self.ring.bytes().len() {
+            self.advance()?;
         }
         Ok(&self.ring.bytes()[self.taken..])
     }
@@ -216,15 +248,6 @@ impl BufRead for Source {
     }
 }
 
-impl Ring {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Filled(filler) => filler.passed(),
-            Self::Read(reader) => reader.bytes(),
-        }
-    }
-}
-
 impl Source {
     /// Has all bytes written to a file as they are taken.
     pub fn keep(&mut self, file: File) {
@@ -235,43 +258,18 @@ impl Source {
         self.failed.map_or(Ok(()), |errno| Err(errno).context("keep the archive"))
     }
 
-    /// Goes on to the next slot; false at the end of the archive.
-    fn advance(&mut self) -> std::result::Result<bool, Errno> {
-        let filler = match &mut self.ring {
-            Ring::Filled(filler) => filler,
-            Ring::Read(reader) => {
-                self.taken = 0;
-                let more = reader.advance()?;
-                self.tick();
-                return Ok(more);
-            }
-        };
-        let space = filler.space()?;
-        let length = match std::mem::take(&mut self.again) {
-            0 => io::read(self.archive.as_fd(), space)?,
-            again => {
-                space[..again].copy_from_slice(&self.first[..again]);
-                again
-            }
-        };
-        if length > 0 {
-            filler.pass(length)?;
-        }
-        self.progress.done += length as u64;
-        self.tick();
-        Ok(length > 0)
-    }
-
-    fn tick(&mut self) {
-        let (progress, archive, compressed) = (self.progress, &self.archive, &self.inflater);
-        self.meter.tick(|| {
-            // Of a compressed file the compressed bytes count; the child moves their position.
-            let position = compressed.as_ref().map(|_| file::position(archive.as_fd()));
-            match position {
-                Some(Ok(position)) if progress.total.is_some() => (position, progress.total),
-                _ => (progress.done, progress.total),
-            }
+    /// Goes on to the next slot, which is empty at the end of the archive.
+    fn advance(&mut self) -> std::result::Result<(), Errno> {
+        self.taken = 0;
+        self.ring.advance()?;
+        self.progress.done += self.ring.bytes().len() as u64;
+        let (Progress { done, total }, archive) = (self.progress, &self.archive);
+        self.meter.tick(|| match total {
+            // What moves is the position, also of a compressed file.
+            Some(_) => (file::position(archive.as_fd()).unwrap_or(done), total),
+            None => (done, None),
         });
+        Ok(())
     }
 
     /// The digest of the whole uncompressed archive, once everything is read.
