@@ -3,6 +3,7 @@
 use crate::measure::must;
 use crate::setup::Setup;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
@@ -30,11 +31,13 @@ impl<'a> Live<'a> {
         Self { setup, options, names: Vec::new() }
     }
 
-    /// Starts containers until there are so many.
+    /// Starts containers until there are so many, and waits until they do nothing but run: the kernel
+    /// is still busy for a while with the starts, and with taking away what ran before.
     pub fn grow(&mut self, count: usize) {
         while self.names.len() < count {
             self.add(&format!("live{}", self.names.len()), &["/bin/sleep", "100000"]);
         }
+        std::thread::sleep(Duration::from_secs(3));
     }
 
     /// Starts one by a name.

@@ -205,8 +205,6 @@ pub fn lists(setup: &Setup, report: &mut Report, count: usize) {
     let mut live = Live::new(setup);
     live.add("talker", &["/bin/sh", "-c", "seq 100; exec sleep 100000"]);
     live.grow(100);
-    // The kernel still takes away the namespaces of what ran before.
-    std::thread::sleep(Duration::from_secs(3));
     let cases = vec![
         Case::new("ps", setup.rocker(&["ps"])),
         Case::new("images", setup.rocker(&["images"])),
