@@ -239,6 +239,9 @@ pub fn disconnect(engine: &Engine, name: &str, of: &str) -> Result<()> {
     record.net.memberships.retain(|one| !member(one));
     record.network = joined(&record.net);
     leave(&store, &container, &shown, &record.network, &mut state, pidfd.as_ref())?;
+    if pidfd.is_some() && wiring::named(&state.net).is_empty() {
+        wiring::write_own_names(&container, &record, &state.net)?;
+    }
     // The record comes last: as long as it names the network the same command works again.
     container.write_record(&record)?;
     container.unlock();

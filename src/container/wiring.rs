@@ -163,22 +163,25 @@ pub fn reserve(
     }
     let named = named(&state.net);
     match named.is_empty() {
-        true => {
-            let mut own = Vec::new();
-            for (address, _) in endpoint_addresses(&state.net.endpoints)? {
-                own.push((address, record.hostname.clone()));
-            }
-            let gateway = state.net.endpoints.first().and_then(|one| one.gateways.first());
-            let text = names::hosts(record, &own, gateway.map(String::as_str), &[]);
-            names::write(&container.dir, &text)?;
-        }
+        true => write_own_names(container, record, &state.net)?,
         false => names::refresh(engine, &store, &named)?,
     }
     Ok(wiring)
 }
 
+/// Writes /etc/hosts of a container that is on no network with names: of others it knows nothing.
+pub fn write_own_names(container: &Container, record: &Record, net: &NetState) -> Result<()> {
+    let mut own = Vec::new();
+    for (address, _) in endpoint_addresses(&net.endpoints)? {
+        own.push((address, record.hostname.clone()));
+    }
+    let gateway = net.endpoints.first().and_then(|one| one.gateways.first());
+    let text = names::hosts(record, &own, gateway.map(String::as_str), &[]);
+    names::write(&container.dir, &text)
+}
+
 /// The networks whose members find each other by name.
-fn named(net: &NetState) -> Vec<&str> {
+pub fn named(net: &NetState) -> Vec<&str> {
     let mut named = Vec::new();
     for endpoint in &net.endpoints {
         if endpoint.network != DEFAULT {
@@ -402,11 +405,13 @@ pub fn configure(inside: &mut Links, endpoints: &[Endpoint]) -> Result<()> {
 
 /// The same for a container that ends here: networks may have been connected while it ran.
 pub fn end(engine: &Engine, container: &Container, started_with: &NetState) {
-    if !started_with.endpoints.is_empty() {
-        let now = container.stored_state().map(|state| state.net);
-        // What cannot be given back is taken by whoever finds that its owner has gone.
-        let _ = release(engine, &container.id, now.as_ref().unwrap_or(started_with));
+    // Of one that goes, and was on none, nobody waits for what it may have been given since.
+    if started_with.endpoints.is_empty() && container.ephemeral {
+        return;
     }
+    let now = container.stored_state().map(|state| state.net);
+    // What cannot be given back is taken by whoever finds that its owner has gone.
+    let _ = release(engine, &container.id, now.as_ref().unwrap_or(started_with));
 }
 
 /// Gives back the addresses of containers that are gone: a keeper that was killed may not have

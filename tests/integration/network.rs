@@ -305,6 +305,27 @@ fn a_container_can_share_the_network_of_another_one() {
 }
 
 #[test]
+fn a_network_that_was_joined_late_and_left_takes_its_names_and_addresses_along() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "app"]);
+    rocker.sleeper("peer", &["--net", "app"]);
+    rocker.sleeper("late", &["--net", "none"]);
+    let hosts = |name: &str| rocker.ok(&["exec", name, "cat", "/etc/hosts"]);
+    rocker.ok(&["network", "connect", "app", "late"]);
+    assert!(hosts("late").contains("peer") && hosts("peer").contains("late"));
+    rocker.ok(&["network", "disconnect", "app", "late"]);
+    assert!(!hosts("late").contains("peer"), "{}", hosts("late"));
+    let name = rocker.inspect("late", "{{.Config.Hostname}}");
+    assert!(hosts("late").contains(&format!("127.0.0.1\tlocalhost {name}\n")), "{}", hosts("late"));
+    // One that is on none when it starts gives back what it got since, too.
+    rocker.ok(&["network", "connect", "app", "late"]);
+    rocker.ok(&["stop", "-t", "0", "late"]);
+    assert!(!hosts("peer").contains("late"), "{}", hosts("peer"));
+    let leases = rocker.root().join("networks/app/leases");
+    assert_eq!(std::fs::read_dir(leases).unwrap().count(), 1);
+}
+
+#[test]
 fn ipv6_works_beside_ipv4() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let options = ["--ipv6", "--subnet", "fd00:9::/64", "--subnet", "10.9.0.0/24", "six"];
