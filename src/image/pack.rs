@@ -6,7 +6,7 @@ use super::digest::Digest;
 use super::extract::shown;
 use super::shift::Shift;
 use super::tar::write;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind, Stat};
 use crate::sys::xattr::Target;
 use crate::sys::{Errno, file};
@@ -143,6 +143,11 @@ impl Packer<'_> {
         if self.path.len() > super::tar::NAME_LIMIT {
             return Err(Errno::ENAMETOOLONG.into());
         }
+        // It would come back as another name.
+        let has_sign = |(name, _): &(Vec<u8>, Vec<u8>)| name.contains(&b'=');
+        if xattrs.iter().flatten().any(has_sign) {
+            return Err(Error::new("an attribute whose name has an equals sign cannot be packed"));
+        }
         let head = write::Head {
             path: &self.path,
             type_flag,
@@ -166,5 +171,32 @@ impl Packer<'_> {
         self.archive.write_all(&self.buffer).map_err(fs::errno).context("write the layer")?;
         self.buffer.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::xattr;
+
+    #[test]
+    fn an_attribute_that_would_come_back_as_another_is_refused() {
+        let path = std::env::temp_dir().join(format!("rocker-pack-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let dir = Dir::open(&path).unwrap();
+        let archive = File::create(path.with_extension("tar")).unwrap();
+        let pack = |name: &[u8]| {
+            // Not every file system has such attributes.
+            let set = xattr::set(Target::Open(dir.as_fd()), name, b"v");
+            (set != Err(Errno::EOPNOTSUPP)).then(|| pack(&dir, &archive, None))
+        };
+        let packed = [b"user.a".as_slice(), b"user.a=b"].map(pack);
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::remove_file(path.with_extension("tar")).unwrap();
+        if let [Some(plain), Some(with_sign)] = packed {
+            assert!(plain.is_ok(), "{plain:?}");
+            let why = with_sign.unwrap_err().to_string();
+            assert!(why.contains("equals sign"), "{why}");
+        }
     }
 }
