@@ -12,6 +12,8 @@ pub struct NetOptions {
     pub networks: Vec<String>,
     pub publish: Vec<String>,
     pub publish_all: bool,
+    /// Ports like those that the image exposes.
+    pub expose: Vec<String>,
     pub publish_mode: Option<String>,
     pub ip: Vec<String>,
     pub mac: Option<String>,
@@ -174,8 +176,11 @@ pub fn plan(options: &NetOptions, exposed: &[String]) -> Result<(String, NetReco
     for text in &options.publish {
         publish(text, true)?;
     }
+    for text in &options.expose {
+        check_exposed(text)?;
+    }
     if options.publish_all {
-        for text in exposed {
+        for text in exposed.iter().chain(&options.expose) {
             publish(text, false)?;
         }
     }
@@ -188,6 +193,14 @@ pub fn plan(options: &NetOptions, exposed: &[String]) -> Result<(String, NetReco
     let mode = mode(options, &mut net)?;
     check_aliases(&options.aliases, net.memberships.iter().any(|one| one.network != DEFAULT))?;
     Ok((mode, net))
+}
+
+/// Checks that a text is a port, or a range of them, and says nothing of the host.
+fn check_exposed(text: &str) -> Result<()> {
+    match parse_publish(text) {
+        Ok(_) if !text.contains(':') => Ok(()),
+        _ => Err(Error::new(format!("exposed port {text:?}: not PORT[-PORT][/PROTOCOL]"))),
+    }
 }
 
 /// The error for a port of the host that is in use.
@@ -373,6 +386,14 @@ mod tests {
         let ports: Vec<String> = planned(also).unwrap().1.ports.iter().map(Port::text).collect();
         let wanted = ["0.0.0.0:9000->80/tcp", "0.0.0.0:0->81/tcp", "0.0.0.0:0->53/udp"];
         assert_eq!(ports, wanted);
+        let expose = vec!["80".to_owned(), "90-91/udp".to_owned()];
+        let of =
+            |publish_all| NetOptions { publish_all, expose: expose.clone(), ..Default::default() };
+        assert_eq!([false, true].map(|all| planned(of(all)).unwrap().1.ports.len()), [0, 4]);
+        for bad in ["x", "80:80", "", "0", "70000", "9-8"] {
+            let expose = vec![bad.to_owned()];
+            assert!(planned(NetOptions { expose, ..Default::default() }).is_err(), "{bad}");
+        }
         let publish = vec!["80:80".to_owned(), "80:80".to_owned()];
         let twice = planned(NetOptions { publish, ..NetOptions::default() }).unwrap_err();
         assert!(twice.message.ends_with("port is already allocated"), "{}", twice.message);

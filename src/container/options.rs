@@ -33,6 +33,7 @@ pub struct Options {
     pub layer: Option<String>,
     /// `KEY[=VALUE]` each.
     pub labels: Vec<String>,
+    pub label_files: Vec<String>,
     pub limits: Limits,
     pub security: Asked,
     /// Users of its own, instead of the host's.

@@ -68,7 +68,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         user: options.user.clone().unwrap_or_else(|| config.user.clone()),
         workdir: absolute_workdir(&workdir)?,
         hostname,
-        labels: labels(&config.labels, &options.labels)?,
+        labels: labels(&config.labels, options)?,
         mounts: mounts(options)?,
         read_only: options.read_only,
         limits: options.limits.clone(),
@@ -147,19 +147,23 @@ fn environment(options: &Options, image: &[String]) -> Result<Vec<String>> {
         set(&mut env, format!("PATH={DEFAULT_PATH}"));
     }
     for file in &options.env_files {
-        let text = std::fs::read(file).map_err(fs::errno);
-        let text =
-            String::from_utf8(text.context(format_args!("read the environment file {file}"))?)
-                .map_err(|_| Error::new(format!("environment file {file}: is not UTF-8")))?;
-        // Editors of Windows put a mark in front.
-        for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_start) {
-            if !line.is_empty() && !line.starts_with('#') {
-                add_variable(&mut env, line)?;
-            }
-        }
+        lines("environment file", file)?
+            .iter()
+            .try_for_each(|line| add_variable(&mut env, line))?;
     }
     options.env.iter().try_for_each(|entry| add_variable(&mut env, entry))?;
     Ok(env)
+}
+
+/// What a file lists, one on each line that is neither empty nor a comment. `what` it is.
+fn lines(what: &str, file: &str) -> Result<Vec<String>> {
+    let text = std::fs::read(file).map_err(fs::errno);
+    let text = String::from_utf8(text.context(format_args!("read the {what} {file}"))?)
+        .map_err(|_| Error::new(format!("{what} {file}: is not UTF-8")))?;
+    // Editors of Windows put a mark in front.
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 /// Adds `KEY=VALUE`, or with a bare `KEY` what the caller has under it, if anything.
@@ -187,9 +191,13 @@ pub fn set(env: &mut Vec<String>, entry: String) {
     }
 }
 
-fn labels(image: &BTreeMap<String, String>, asked: &[String]) -> Result<BTreeMap<String, String>> {
+fn labels(image: &BTreeMap<String, String>, options: &Options) -> Result<BTreeMap<String, String>> {
     let mut labels = image.clone();
-    for label in asked {
+    let mut asked = Vec::new();
+    for file in &options.label_files {
+        asked.extend(lines("label file", file)?);
+    }
+    for label in asked.iter().chain(&options.labels) {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         if key.is_empty() {
             return Err(Error::new(format!("label {label:?}: has no name")));

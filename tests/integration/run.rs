@@ -98,6 +98,22 @@ fn the_environment_is_what_was_asked_for() {
 }
 
 #[test]
+fn labels_come_from_files_and_the_command_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let file = rocker.files().join("labels");
+    fs::write(&file, "# a remark\ntier=front\nnote=two words\nempty\n").unwrap();
+    let file = file.to_str().unwrap();
+    let options = ["--label-file", file, "-l", "tier=back"];
+    rocker.ok(&[&["create", "--name", "web"], &options[..], &["busybox", "true"]].concat());
+    let labels = rocker.inspect("web", "{{json .Config.Labels}}");
+    assert_eq!(labels, r#"{"empty":"","note":"two words","tier":"back"}"#);
+    let said = rocker.refused(&["create", "--label-file", "/none", "busybox", "true"], 125);
+    assert_eq!(said, "rocker: read the label file /none: No such file or directory (ENOENT)");
+    let said = rocker.refused(&["create", "--expose", "80:80", "busybox", "true"], 125);
+    assert_eq!(said, "rocker: exposed port \"80:80\": not PORT[-PORT][/PROTOCOL]");
+}
+
+#[test]
 fn user_and_directory_are_set() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let id = |user: &str| ok(&rocker, &["-u", user], &["sh", "-c", "id -u; id -g"]);

@@ -163,6 +163,11 @@ const FLAGS: &[Flag<Options>] = &[
         },
     },
     Flag {
+        spec: "--label-file FILE",
+        about: "Attach the labels that a file lists",
+        set: |o, value| value.set(&mut o.label_files),
+    },
+    Flag {
         spec: "-l, --label KEY[=VALUE]",
         about: "Attach a label",
         set: |o, value| value.set(&mut o.labels),
@@ -252,8 +257,13 @@ const FLAGS: &[Flag<Options>] = &[
         set: |o, value| value.set(&mut o.net.publish),
     },
     Flag {
+        spec: "--expose PORT[/udp]",
+        about: "Expose a port, or a range of them, as the image may do",
+        set: |o, value| value.set(&mut o.net.expose),
+    },
+    Flag {
         spec: "-P, --publish-all",
-        about: "Publish all ports that the image exposes",
+        about: "Publish all ports that are exposed",
         set: |o, value| value.set(&mut o.net.publish_all),
     },
     Flag {
