@@ -1,6 +1,7 @@
 //! Named volumes: they outlive containers, and begin with what the image has at their place.
 
 use crate::harness::Rocker;
+use crate::harness_host as machine;
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -33,7 +34,10 @@ fn a_mount_takes_sizes_with_units_and_is_refused_when_it_is_made() {
 fn inspect_shows_objects_whose_labels_are_maps() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["volume", "create", "-l", "x=1", "-l", "y=2", "data"]);
-    rocker.ok(&["network", "create", "-l", "x=1", "web"]);
+    let has_networks = !["bridge", "veth"].into_iter().any(machine::lacks);
+    if has_networks {
+        rocker.ok(&["network", "create", "-l", "x=1", "web"]);
+    }
     rocker.ok(&["create", "--name", "one", "--net", "none", "-l", "x=1", "busybox", "true"]);
     let template = "{{.Labels.x}}{{.Labels.none}}{{range $k, $v := .Labels}}{{$k}}{{$v}}{{end}}";
     let inspect = |kind: &str, format: &str, name: &str| {
@@ -41,13 +45,16 @@ fn inspect_shows_objects_whose_labels_are_maps() {
         output.trim_end().to_owned()
     };
     assert_eq!(inspect("volume", template, "data"), "1<no value>x1y2");
-    assert_eq!(inspect("network", template, "web"), "1<no value>x1");
+    if has_networks {
+        assert_eq!(inspect("network", template, "web"), "1<no value>x1");
+    }
     assert_eq!(
         inspect("container", "{{with .Config}}{{.Labels.none}}{{end}}", "one"),
         "<no value>"
     );
     assert_eq!(inspect("volume", "{{.Options}} {{.Scope}}", "data"), "map[] local");
-    for (kind, name) in [("volume", "data"), ("network", "web"), ("container", "one")] {
+    let all = [("volume", "data"), ("container", "one"), ("network", "web")];
+    for (kind, name) in &all[..if has_networks { 3 } else { 2 }] {
         let object = inspect(kind, "{{json .}}", name);
         assert!(object.starts_with('{') && object.ends_with('}'), "{object}");
     }
