@@ -12,7 +12,7 @@ use super::pack::pack;
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
 use super::shift::Shift;
-use super::stage::{Stage, holds_trees};
+use super::stage::Stage;
 use super::store::Store;
 use crate::error::{Context, Result};
 use crate::sys::fs::Dir;
@@ -43,7 +43,7 @@ impl Store {
         let Commit { reference, config, comment, author, flatten, shift } = change;
         self.sweep()?;
         let stage = Stage::new(&self.root, "commit")?;
-        let flat = match flatten || self.holds_marks() || !holds_trees(&stage.dir)? {
+        let flat = match flatten || self.holds_marks() || !stage.holds_trees()? {
             true => None,
             false => Some(self.flatten(&stage, layers, upper, shift)?),
         };
@@ -103,7 +103,7 @@ impl Store {
 /// Puts a layer with these files into the stage, as a tree or, where that cannot be, packed. Gives its
 /// digest and its size.
 fn stage_layer(stage: &Stage, files: &Dir, shift: Option<Shift>) -> Result<(String, u64)> {
-    if !holds_trees(&stage.dir)? {
+    if !stage.holds_trees()? {
         let archive = stage.dir.create(LAYER, 0o600).context("make a layer")?;
         return pack(files, &archive, shift);
     }

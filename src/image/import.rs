@@ -5,7 +5,7 @@ use super::extract::{Extracted, Extractor};
 use super::record::{Contents, Image, ImageConfig, LayerInfo};
 use super::reference::Reference;
 use super::source::{self, Source};
-use super::stage::{Stage, holds_trees};
+use super::stage::Stage;
 use super::store::Store;
 use super::tar::Reader;
 use super::writeback::Writeback;
@@ -65,7 +65,7 @@ pub struct Unpacked {
 /// Unpacks the archive into the stage; into memory, and keeps it in the stage, where that can hold no
 /// tree. So an archive is refused that no container could be started from.
 fn stage_layer(mut archive: Source, stage: &Stage, name: &str) -> Result<Unpacked> {
-    let packed = !holds_trees(&stage.dir)?;
+    let packed = !stage.holds_trees()?;
     let layer = match packed {
         true => {
             archive.keep(stage.dir.create(LAYER, 0o600).context("make a layer")?);

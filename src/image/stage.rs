@@ -6,6 +6,7 @@ use super::remove::remove_tree;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::{Errno, file};
+use std::cell::Cell;
 use std::os::fd::AsFd;
 
 const TMP: &str = "tmp";
@@ -17,6 +18,8 @@ pub struct Stage {
     tmp: Dir,
     name: String,
     pub dir: Dir,
+    /// See `holds_trees`, once it was asked.
+    trees: Cell<Option<bool>>,
 }
 
 /// Eight random bytes as the end of a name.
@@ -50,10 +53,20 @@ impl Stage {
             // A sweep that came between has it locked, or has it already removed.
             let locked = fs::lock(dir.as_fd(), Lock::TryExclusive).is_ok();
             if locked && tmp.stat(&name).is_ok() {
-                return Ok(Self { tmp, name, dir });
+                return Ok(Self { tmp, name, dir, trees: Cell::default() });
             }
         }
         Err(Error::new("make a staging directory: it is swept away again and again"))
+    }
+
+    /// Whether trees can be staged here. The file system is asked once.
+    pub fn holds_trees(&self) -> Result<bool> {
+        let trees = match self.trees.get() {
+            Some(trees) => trees,
+            None => holds_trees(&self.dir)?,
+        };
+        self.trees.set(Some(trees));
+        Ok(trees)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::record::{Image, is_digest};
 use super::reference::{Reference, is_hex};
-use super::stage::{self, Stage, holds_trees, random_name, subdirectory};
+use super::stage::{self, Stage, random_name, subdirectory};
 use crate::error::{Context, Error, Result, escape};
 use crate::sys::Errno;
 use crate::sys::file;
@@ -259,7 +259,7 @@ impl Store {
     fn settle(&self, stage: &Stage, image: &Image, staged: Option<&str>) -> Result<()> {
         let top = image.layers.last().map(|layer| layer.digest.as_str()).unwrap_or_default();
         let layers = self.layers()?;
-        let trees = holds_trees(&stage.dir)?;
+        let trees = stage.holds_trees()?;
         // A packed layer is replaced where layers are packed: the new one is known to be whole.
         let stays = |kind| kind == Kind::Directory || kind == Kind::File && trees;
         let staged = staged.filter(|_| !layers.stat(top).is_ok_and(|stat| stays(stat.kind)));
