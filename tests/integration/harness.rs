@@ -224,7 +224,10 @@ impl Rocker {
     pub fn program(&self, name: &str) -> PathBuf {
         let path = self.files().join(name);
         if let Some(ready) = machine::compiled(name) {
-            fs::copy(ready, &path).unwrap();
+            // Another process writes it: of this one any child that another test starts meanwhile would
+            // have the file open for writing for a moment, and then it cannot be executed.
+            let copied = Command::new("cp").arg(ready).arg(&path).status();
+            assert!(copied.expect("cp runs").success());
             return path;
         }
         let code = package().join("tests/integration/programs").join(format!("{name}.c"));

@@ -7,7 +7,7 @@ use crate::harness::{
 use crate::harness_census::Census;
 use crate::harness_host::{self as machine, report, skip};
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -126,12 +126,7 @@ fn mounts_go_with_a_container_whose_client_does_not_listen() {
     rocker.on_host(&["touch", &format!("{source}/file")]);
     let mut watch = Command::new(rocker.program("unmounted"));
     watch.arg(format!("{source}/file")).stdout(Stdio::piped());
-    // Another test may be starting a process that still has the program open, from when it was made.
-    let spawned = std::iter::repeat_with(|| watch.spawn());
-    let mut spawned = spawned.filter(|spawned| {
-        !spawned.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
-    });
-    let mut watch = Running(spawned.next().unwrap().unwrap());
+    let mut watch = Running(watch.spawn().unwrap());
     let mut heard = BufReader::new(watch.0.stdout.take().unwrap()).lines();
     assert_eq!(heard.next().unwrap().unwrap(), "watching");
     // More than a pipe takes and less than a pipe and a socket.

@@ -27,6 +27,21 @@ impl<'a> Scene<'a> {
         scene
     }
 
+    /// The same with the server for TCP published at one place only.
+    fn published_at(rocker: &'a Rocker, mode: &str, place: &str) -> Self {
+        let scene = Self::new(rocker, mode);
+        rocker.ok(&["rm", "-f", "tcp"]);
+        scene.start("tcp", &["--publish-mode", mode, "-p", place]);
+        scene
+    }
+
+    /// Takes all of it away, so that another one can follow.
+    fn end(self) {
+        self.rocker.ok(&["rm", "-f", "tcp", "udp", "client"]);
+        self.rocker.ok(&["network", "rm", "app"]);
+        self.rocker.on_host(&["ip", "link", "del", "wire"]);
+    }
+
     fn mount(&self) -> String {
         format!("{}:/carry:ro", self.program)
     }
@@ -117,9 +132,7 @@ fn the_proxy_carries_published_ports_from_everywhere() {
 fn a_port_of_one_address_is_published_there_only() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     for mode in ["nft", "proxy"] {
-        let scene = Scene::new(&rocker, mode);
-        rocker.ok(&["rm", "-f", "tcp"]);
-        scene.start("tcp", &["--publish-mode", mode, "-p", "127.0.0.1:7777:7"]);
+        let scene = Scene::published_at(&rocker, mode, "127.0.0.1:7777:7");
         assert_eq!(scene.ask_on_host("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
         assert_ne!(scene.ask_on_host("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
         assert_ne!(scene.ask_outside("tcp", scene.outside.near, "1"), "1 answers\n", "{mode}");
@@ -131,9 +144,8 @@ fn a_port_of_one_address_is_published_there_only() {
         rocker.ok(&[&args[..], &["--image", "busybox", "/carry", "echo", "tcp", "7"]].concat());
         let answers = || scene.ask_outside("tcp", scene.outside.near, "1") == "1 answers\n";
         assert!(wait_until(PATIENCE, answers), "{mode}");
-        rocker.ok(&["rm", "-f", "tcp", "udp", "client", "second"]);
-        rocker.ok(&["network", "rm", "app"]);
-        rocker.on_host(&["ip", "link", "del", "wire"]);
+        rocker.ok(&["rm", "-f", "second"]);
+        scene.end();
     }
 }
 
@@ -172,10 +184,8 @@ fn members_cannot_reach_the_loopback_of_the_host() {
 fn a_neighbour_cannot_reach_what_is_published_on_the_loopback_of_the_host() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     for mode in ["nft", "proxy"] {
-        let scene = Scene::new(&rocker, mode);
-        rocker.ok(&["rm", "-f", "tcp"]);
-        scene.start("tcp", &["--publish-mode", mode, "-p", "127.0.0.1:7777:7"]);
-        // A host on the same wire that sends packets for 127.0.0.2 there, instead of to itself.
+        let scene = Scene::published_at(&rocker, mode, "127.0.0.1:7777:7");
+        // A host on the same wire that sends packets for 127.0.0.1 there, instead of to itself.
         for line in [
             "ip addr del 127.0.0.1/8 dev lo",
             "sysctl -qw net.ipv4.conf.all.route_localnet=1",
@@ -186,9 +196,7 @@ fn a_neighbour_cannot_reach_what_is_published_on_the_loopback_of_the_host() {
         }
         assert_ne!(scene.ask_outside("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
         assert_eq!(scene.ask_on_host("tcp", "127.0.0.1", "1"), "1 answers\n", "{mode}");
-        rocker.ok(&["rm", "-f", "tcp", "udp", "client"]);
-        rocker.ok(&["network", "rm", "app"]);
-        rocker.on_host(&["ip", "link", "del", "wire"]);
+        scene.end();
     }
 }
 
@@ -241,6 +249,9 @@ fn without_nf_tables_the_proxy_publishes() {
     assert!(wait_until(PATIENCE, || get() == "hello\n"), "{}", get());
     assert_eq!(rocker.ok(&["port", "-m", "web"]), "80/tcp -> 0.0.0.0:8080 proxy\n");
     assert_eq!(rocker.inspect("web", "{{.NetworkSettings.PublishMode}}"), "proxy");
+    // There is no table that would keep members from the host's loopback.
+    let local = "/proc/sys/net/ipv4/conf/rocker0/route_localnet";
+    assert_eq!(rocker.on_host(&["cat", local]), "0\n");
     let args = ["run", "--publish-mode", "nft", "-p", "81:80", "--image", "busybox", "true"];
     let output = run(&args);
     assert_eq!(output.code, 125, "{output:?}");
