@@ -134,13 +134,12 @@ fn build(default: u32, rules: &[Vec<Rule<'_>>]) -> Result<Vec<Step>> {
     // What is newer than the profile can be: a C library falls back after this one only.
     let refused = default != ALLOW && default != LOG;
     push(rules.len(), Leaf::Give(if refused { errno(libc::ENOSYS as u32) } else { default }));
-    let most = bound(&runs);
-    let mut filter = vec![0; most];
-    let length = compile(&runs, &blocks, &mut filter);
-    filter.truncate(length);
-    match length <= LONGEST {
-        true => Ok(filter),
-        false => Err(wrong(&format!("makes {length} instructions: at most 4096 are possible"))),
+    let mut room = vec![0; bound(&runs)];
+    let start = compile(&runs, &blocks, &mut room);
+    let filter = room.split_off(start);
+    match filter.len() {
+        0..=LONGEST => Ok(filter),
+        many => Err(wrong(&format!("makes {many} instructions: at most {LONGEST} are possible"))),
     }
 }
 

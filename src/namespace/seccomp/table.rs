@@ -8,7 +8,7 @@ use super::super::capabilities::{
     BPF, DAC_READ_SEARCH, PERFMON, SYS_ADMIN, SYS_BOOT, SYS_CHROOT, SYS_MODULE, SYS_NICE,
     SYS_PACCT, SYS_PTRACE, SYS_RAWIO, SYS_TIME, SYS_TTY_CONFIG, SYSLOG,
 };
-use super::tree::{Leaf, Run, branch, compile};
+use super::tree::{Leaf, Run, Tree, compile};
 use crate::sys::seccomp::{ALLOW, Step, argument, errno, give, jump_any, jump_equal, load_word};
 
 /// Why a number is not simply allowed.
@@ -148,17 +148,17 @@ const REFUSE: u32 = errno(libc::EPERM as u32);
 const MISSING: u32 = errno(libc::ENOSYS as u32);
 
 /// At most that many instructions.
-pub const LIMIT: usize = 200;
+pub const LIMIT: usize = 128;
 
-/// A filter, and how many of its instructions count.
+/// A filter, and where its first instruction is.
 pub struct Filter {
     steps: [Step; LIMIT],
-    length: usize,
+    start: usize,
 }
 
 impl Filter {
     pub const fn steps(&self) -> &[Step] {
-        self.steps.split_at(self.length).0
+        self.steps.split_at(self.start).1
     }
 }
 
@@ -220,7 +220,14 @@ impl Blocks {
             runs[index] = Run { first: FAMILIES[index], leaf: Leaf::Give(verdict) };
             index += 1;
         }
-        self.length = branch(&runs, 0, runs.len(), &[], &mut self.steps, self.length);
+        let mut room = [0; 2 * FAMILIES.len()];
+        let mut tree = Tree::before(&mut room);
+        tree.branch(&runs, 0, runs.len(), &[]);
+        let mut at = tree.start;
+        while at < room.len() {
+            self.add(room[at]);
+            at += 1;
+        }
         Leaf::Block(start, self.length)
     }
 }
@@ -263,7 +270,7 @@ pub const fn filter(capabilities: u64) -> Filter {
         last_verdict = verdict;
         at += 1;
     }
-    let mut filter = Filter { steps: [0; LIMIT], length: 0 };
-    filter.length = compile(runs.split_at(count).0, &blocks.steps, &mut filter.steps);
+    let mut filter = Filter { steps: [0; LIMIT], start: 0 };
+    filter.start = compile(runs.split_at(count).0, &blocks.steps, &mut filter.steps);
     filter
 }
