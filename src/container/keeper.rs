@@ -6,6 +6,7 @@ mod start;
 
 use self::start::{Running, bring_up, makes_network, note_failure};
 use super::log::Writer;
+use super::making::{self, Holds};
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
 use super::state::{clean_up, erase, remove_socket};
@@ -39,8 +40,8 @@ pub struct Order {
     /// Whether that command waits to hear that the program runs.
     pub announce: bool,
     pub size: tty::Size,
-    /// Whether a container that cannot be started goes away: `run` made it just now.
-    pub remove_on_failure: bool,
+    /// A container that is still to be finished: one that cannot be started goes away.
+    pub unfinished: Option<Holds>,
 }
 
 /// Starts a keeper. The socket is the first client's.
@@ -62,7 +63,8 @@ pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
 }
 
 fn main((order, socket): (Order, OwnedFd)) -> ! {
-    let kept = [order.container.dir.as_fd(), socket.as_fd()];
+    let mut kept = vec![order.container.dir.as_fd(), socket.as_fd()];
+    kept.extend(order.unfinished.iter().flat_map(Holds::files));
     // The caller's stray descriptors must not stay open for days, nor be seen by the container.
     let alone = process::close_all_but(&kept).context("close the caller's files");
     let mut client = Client::new(socket, order.attached, order.owns_input);
@@ -124,7 +126,11 @@ impl Keeper {
         io::block_signals(signals).context("block the signals")?;
         let signals = io::signal_fd(signals).context("watch the signals")?;
         let engine = Engine::open(&order.root_path, &order.run_path)?;
-        let Order { container, mut record, mut state, size, remove_on_failure, .. } = order;
+        let Order { container, mut record, mut state, size, unfinished, .. } = order;
+        let is_new = unfinished.is_some();
+        if let Some(holds) = unfinished {
+            making::finish(&engine, &container, &record, &state, holds)?;
+        }
         let (alive, inode) = state::hold_alive(&container).unzip();
         state.keeper_lock = inode.unwrap_or(0);
         let ready = bring_up(&engine, &container, &mut record, &mut state, size, arriving);
@@ -158,7 +164,7 @@ impl Keeper {
                 // The first error is the one to report; the next sweep repeats what fails here.
                 let clean = clean_up(&engine, &container, &state).is_ok();
                 layer::release(&engine, &container, &state);
-                if remove_on_failure && clean {
+                if is_new && clean {
                     let _ = erase(&engine, &container, &record.name);
                 } else {
                     note_failure(&container, state, &error);
@@ -177,11 +183,6 @@ impl Keeper {
         loop {
             while !self.wait(buffer) {}
             let exit = process::wait(self.process.child.pidfd.as_fd());
-            let mounts = self.mounts.take();
-            let parent = self.clients.iter_mut().find(|client| client.is_parent);
-            if let (Some(mounts), Some(client)) = (mounts, parent) {
-                client.give_mounts(mounts);
-            }
             self.drain(buffer);
             let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
             let pause = self.record_end(code);
@@ -225,6 +226,9 @@ impl Keeper {
         }
         let mut ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
+        if ready[0] {
+            self.give_mounts();
+        }
         if ready.pop() == Some(true) {
             self.wiring.carry(&self.container);
         }
@@ -250,6 +254,14 @@ impl Keeper {
         }
         self.forget_gone();
         ready[0]
+    }
+
+    /// Lets the command that started it let go of the mounts, side by side with what is still to do.
+    fn give_mounts(&mut self) {
+        let parent = self.clients.iter_mut().find(|client| client.is_parent);
+        if let (Some(mounts), Some(client)) = (self.mounts.take(), parent) {
+            client.give_mounts(mounts);
+        }
     }
 
     fn timeout(&mut self) -> i32 {

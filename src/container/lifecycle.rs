@@ -2,125 +2,18 @@
 
 use super::ending::{kill_processes, lock_if_there, tell_keeper_to_end};
 use super::keeper::{self, Order};
+use super::making::{self, write_etc};
 use super::options::{AttachOptions, Options, Ran};
-use super::record::{Record, State, Status};
+use super::record::{State, Status};
 use super::relay::{self, Left, Relay};
-use super::spec::{self, ETC_FILES};
 use super::state::{clean_up, erase, settle, sweep};
-use super::store::{self, Container, Engine, boot_id};
-use super::{userns, volumes, wiring};
+use super::store::{self, Engine, boot_id};
+use super::wiring;
 use crate::error::{Context, Error, Result, debug, warn};
-use crate::image;
-use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::fs;
 use crate::sys::process;
 use crate::sys::tty::Size;
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
-
-/// A container that is being made in `tmp`: dropped, it goes again.
-struct Making<'a> {
-    engine: &'a Engine,
-    container: Option<Container>,
-    name: Option<String>,
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        let Some(container) = &self.container else { return };
-        let name = self.name.as_ref();
-        let dropped = name.map_or(Ok(()), |name| self.engine.drop_name(name, &container.id));
-        if let (Ok(tmp), Ok(containers)) = (self.engine.tmp(), self.engine.containers()) {
-            // It may have come to its place already, and not to the disk.
-            let _ = containers.rename_new(&container.id, &tmp, &container.id);
-            // What is left the next sweep removes, and the name that leads to it.
-            if dropped.is_ok() {
-                let _ = image::remove_tree(&tmp, OsStr::new(&container.id));
-            }
-        }
-    }
-}
-
-/// Makes a container that does not run yet: its directory, locked, with record and state.
-fn make(engine: &Engine, options: &Options, ephemeral: bool) -> Result<(Container, Record, State)> {
-    // Held until the record names the layers, so that nobody removes them meanwhile.
-    let _hold = engine.images.hold()?;
-    let (image, words) = spec::image_and_words(options)?;
-    let image = engine.images.find(image)?;
-    let (id, dir) = engine.new_directory()?;
-    let container = Container { id: id.clone(), dir, ephemeral };
-    let mut making = Making { engine, container: Some(container), name: None };
-    let Some(container) = &making.container else { return Err(Error::new("no container")) };
-    fs::lock(container.dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
-    let mut record = spec::record(options, &image, words, id)?;
-    let (userns, turn) = userns::choose(engine, options.userns)?;
-    record.userns = userns;
-    volumes::prepare(engine, &mut record)?;
-    let mut state = spec::first_state(&record);
-    if !ephemeral {
-        // One that removes itself does not outlive this boot, and its keeper writes it down.
-        state.boot_id = boot_id()?;
-    }
-    fill(container, &record, &state)?;
-    drop(turn);
-    engine.take_name(&record.name, &record.id, ephemeral)?;
-    making.name = Some(record.name.clone());
-    if !ephemeral {
-        let what = || "store the container";
-        container.dir.sync().context(what())?;
-        let (tmp, containers) = (engine.tmp()?, engine.containers()?);
-        tmp.rename_new(&record.id, &containers, &record.id).context(what())?;
-        containers.sync().context(what())?;
-    }
-    debug(format_args!("container {}: made of image {}", record.id, record.image));
-    match making.container.take() {
-        Some(container) => Ok((container, record, state)),
-        None => Err(Error::new("no container")),
-    }
-}
-
-/// Puts everything into the directory of a new container.
-fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
-    let dir = &container.dir;
-    dir.mkdir("upper", 0o755).context("make the writable layer")?;
-    dir.mkdir("work", 0o700).context("make the writable layer")?;
-    give(dir, record, &["upper", "work"])?;
-    write_etc(container, record)?;
-    if !container.ephemeral {
-        // So that `cat` finds it even when the container never writes.
-        dir.append(super::log::LOG).context("make the log")?;
-    }
-    let write = |name: &str, text: String, durable| -> Result<()> {
-        use std::io::Write;
-        let mut file = dir.create(name, 0o600).context(format_args!("write {name}"))?;
-        file.write_all(text.as_bytes()).map_err(fs::errno).context(format_args!("write {name}"))?;
-        match durable {
-            true => fs::sync(file.as_fd()).context(format_args!("write {name}")),
-            false => Ok(()),
-        }
-    };
-    let kept = !container.ephemeral;
-    if kept {
-        // One that removes itself starts at once, and its keeper writes its first state.
-        write(store::STATE, miniserde::json::to_string(state) + "\n", kept)?;
-    }
-    write(store::RECORD, miniserde::json::to_string(record), kept)
-}
-
-/// Writes the files below /etc anew; what an earlier run changed in them is gone.
-fn write_etc(container: &Container, record: &Record) -> Result<()> {
-    for (name, content) in ETC_FILES.into_iter().zip(spec::etc_files(record)) {
-        container.dir.overwrite(name, &content, 0o644).context(format_args!("write {name}"))?;
-    }
-    give(&container.dir, record, &ETC_FILES)
-}
-
-/// Gives what is a container's to its own root, where it has users of its own.
-fn give(dir: &Dir, record: &Record, names: &[&str]) -> Result<()> {
-    let Some(map) = record.userns else { return Ok(()) };
-    names.iter().try_for_each(|name| {
-        dir.set_owner(name, map.uid, map.gid).context(format_args!("give {name} to the container"))
-    })
-}
 
 /// Makes a container and leaves it at that. Gives its id.
 pub fn create(engine: &Engine, options: Options) -> Result<String> {
@@ -128,7 +21,8 @@ pub fn create(engine: &Engine, options: Options) -> Result<String> {
     let mut options = options;
     wiring::resolve(engine, &mut options)?;
     let cidfile = Notice::of_id(&options)?;
-    let (container, ..) = make(engine, &options, false)?;
+    let (container, record, state, holds) = making::begin(engine, &options, false)?;
+    making::finish(engine, &container, &record, &state, holds)?;
     cidfile.write(&container.id)?;
     Ok(container.id)
 }
@@ -186,7 +80,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
     if options.net.wants_default() && !wiring::prepare(engine, options.net.by_default())? {
         options.net.networks = vec!["none".to_owned()];
     }
-    let (container, record, state) = make(engine, &options, options.rm)?;
+    let (container, record, state, holds) = making::begin(engine, &options, options.rm)?;
     let id = container.id.clone();
     let tty = record.tty;
     // An attached client hears of the end, or of a failure: it need not be woken for the start.
@@ -201,9 +95,10 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         owns_input: !options.detach && stdin,
         announce,
         size: if tty { relay::terminal_size() } else { Size::default() },
-        remove_on_failure: true,
+        unfinished: Some(holds),
     };
-    let (child, socket) = keeper::launch(order).inspect_err(|_| abandon(engine, &id))?;
+    let launched = keeper::launch(order);
+    let (child, socket) = launched.inspect_err(|_| making::discard(engine, &id))?;
     debug(format_args!("container {id}: its keeper is process {}", child.pid));
     if announce {
         relay::wait_started(socket.as_fd())
@@ -228,16 +123,6 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         signals: !options.no_signal_proxy && !tty,
     };
     relay_to_end(relay, child, id)
-}
-
-/// Removes a container that has no keeper to do it. Where this fails the next sweep does it.
-fn abandon(engine: &Engine, id: &str) {
-    if let Ok(Some(container)) = engine.open_id(id)
-        && container.try_lock()
-        && let Ok(record) = container.record()
-    {
-        let _ = erase(engine, &container, &record.name);
-    }
 }
 
 fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran> {
@@ -297,7 +182,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         owns_input: options.attach && stdin && ends_stdin,
         announce: true,
         size: relay::terminal_size(),
-        remove_on_failure: false,
+        unfinished: None,
     };
     let (child, socket) = keeper::launch(order)?;
     relay::wait_started(socket.as_fd())

@@ -15,6 +15,7 @@ pub mod layer;
 pub mod lifecycle;
 pub mod log;
 pub mod logs;
+mod making;
 pub mod membership;
 pub mod names;
 pub mod networks;

@@ -33,5 +33,5 @@ pub use reference::Reference;
 pub use remove::remove_tree;
 pub use shift::Shift;
 pub use stage::{Stage, holds_trees};
-pub use store::{LAYERS, PLACES, Store};
+pub use store::{Hold, LAYERS, PLACES, Store};
 pub use unpack::WHOLE;

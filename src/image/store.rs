@@ -13,7 +13,7 @@ use crate::sys::file;
 use crate::sys::fs::{self, Dir, Kind, Lock};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 const IMAGES: &str = "images";
@@ -38,7 +38,13 @@ pub struct Store {
 /// While it is there no layer is removed.
 #[derive(Debug)]
 pub struct Hold {
-    _layers: Dir,
+    layers: Dir,
+}
+
+impl AsFd for Hold {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.layers.as_fd()
+    }
 }
 
 /// One link of the store, and the record behind it.
@@ -102,7 +108,7 @@ impl Store {
     pub fn hold(&self) -> Result<Hold> {
         let layers = self.layers()?;
         fs::lock(layers.as_fd(), Lock::Shared).context("lock the layers")?;
-        Ok(Hold { _layers: layers })
+        Ok(Hold { layers })
     }
 
     /// The image with this name, or with the one id that begins so.

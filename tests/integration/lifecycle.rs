@@ -275,13 +275,14 @@ fn nothing_is_left_of_a_container_that_cannot_be_made() {
     }
     // Those of the command alone: what its keeper is refused is seen by the tests of faults.
     let calls = [("clone3", 1), ("openat", 12), ("mkdirat", 6), ("write", 4), ("socketpair", 1)];
+    let commands = [["run", "--rm"], ["run", "--name=web"], ["create", "--name=web"]];
     let mut refused = 0;
     for (call, count) in calls {
-        for (number, options) in (1..=count).flat_map(|n| [(n, ["--rm"]), (n, ["--name=web"])]) {
+        for (number, words) in (1..=count).flat_map(|n| commands.map(|words| (n, words))) {
             let mut command = Command::new("strace");
             let inject = format!("inject={call}:error=ENOMEM:when={number}");
             command.args(["-qq", "-o", "/dev/null", "-e", &inject]).arg(rocker.binary());
-            command.args(["run", "--net", "none"]).args(options).args(["busybox", "true"]);
+            command.args(words).args(["--net", "none", "busybox", "true"]);
             rocker.prepare(&mut command);
             let output = finish(command, b"", PATIENCE);
             if output.code == 0 {
