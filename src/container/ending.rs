@@ -32,8 +32,7 @@ struct Processes {
 /// Asks a container to stop, by the signal that it wants for that. Several are asked before the
 /// first is waited for, so that they take no longer together than the slowest of them.
 pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<Stopping> {
-    let container = engine.resolve(name)?;
-    container.lock()?;
+    let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?;
     let Some(state) = state.filter(|state| state.status.is_alive()) else {
         container.unlock();

@@ -21,10 +21,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Runs a program in a container. It ends with this command, unless it was asked to be detached.
 pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
-    let container = engine.resolve(name)?;
     // A container that is being started is locked until its program runs: before that its first
     // process may still have the host's root, and so would whoever joined it.
-    container.lock()?;
+    let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container);
     container.unlock();
     let state = state?.ok_or_else(|| no_such_container(name))?;

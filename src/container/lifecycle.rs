@@ -81,7 +81,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         options.net.networks = vec!["none".to_owned()];
     }
     let (container, record, state, holds) = making::begin(engine, &options, options.rm)?;
-    let id = container.id.clone();
+    let (id, name) = (container.id.clone(), record.name.clone());
     let tty = record.tty;
     // An attached client hears of the end, or of a failure: it need not be woken for the start.
     let announce = options.detach || options.cidfile.is_some() || options.pidfile.is_some();
@@ -98,7 +98,7 @@ pub fn run(engine: &Engine, options: Options) -> Result<Ran> {
         unfinished: Some(holds),
     };
     let launched = keeper::launch(order);
-    let (child, socket) = launched.inspect_err(|_| making::discard(engine, &id))?;
+    let (child, socket) = launched.inspect_err(|_| making::discard(engine, &id, &name))?;
     debug(format_args!("container {id}: its keeper is process {}", child.pid));
     if announce {
         relay::wait_started(socket.as_fd())
@@ -142,8 +142,7 @@ fn relay_to_end(relay: Relay, keeper: process::Child, id: String) -> Result<Ran>
 pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran> {
     sweep(engine)?;
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
-    let container = engine.resolve(name)?;
-    container.lock()?;
+    let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?.ok_or_else(|| store::no_such_container(name))?;
     if state.status.is_alive() {
         container.unlock();
@@ -199,8 +198,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
 /// Removes a container; one that runs only with `force`, which kills it.
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     sweep(engine)?;
-    let container = engine.resolve(name)?;
-    container.lock()?;
+    let container = engine.resolve_locked(name)?;
     let state = match settle(engine, &container) {
         Ok(None) => return Ok(()),
         Ok(Some(state)) => state,

@@ -10,7 +10,7 @@ use super::store::{self, Container, Engine, boot_id};
 use super::{log, userns, volumes};
 use crate::error::{Context, Result, debug};
 use crate::image;
-use crate::sys::fs::{self, Dir, Lock};
+use crate::sys::fs::{self, Dir};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -24,14 +24,6 @@ impl Holds {
     /// The locks, which end with the last process that has them open.
     pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.layers.as_fd()).chain(self.ids.as_ref().map(AsFd::as_fd))
-    }
-}
-
-/// Removes a container of which nobody knows but by its directory in `tmp`.
-pub fn discard(engine: &Engine, id: &str) {
-    if let Ok(tmp) = engine.tmp() {
-        // What is left the next sweep removes.
-        let _ = image::remove_tree(&tmp, OsStr::new(id));
     }
 }
 
@@ -52,16 +44,21 @@ impl Drop for Making<'_> {
         if let (Ok(tmp), Ok(containers)) = (self.engine.tmp(), self.engine.containers()) {
             // It may have come to its place already, and not to the disk.
             let _ = containers.rename_new(self.id, &tmp, self.id);
-        }
-        // What is left the next sweep removes, and the name that leads to it.
-        if dropped.is_ok() {
-            discard(self.engine, self.id);
+            // What is left the next sweep removes, and the name that leads to it.
+            if dropped.is_ok() {
+                let _ = image::remove_tree(&tmp, OsStr::new(self.id));
+            }
         }
     }
 }
 
-/// Decides what a new container is and makes its directory, empty and locked. Whoever does not
-/// `finish` it has to `discard` it.
+/// Removes what `begin` made of a container.
+pub fn discard(engine: &Engine, id: &str, name: &str) {
+    drop(Making { engine, id, name: Some(name), done: false });
+}
+
+/// Decides what a new container is, makes its directory, empty and locked, and takes its name: who
+/// asks for it by that waits for the lock. Whoever does not `finish` it has to `discard` it.
 pub fn begin(
     engine: &Engine,
     options: &Options,
@@ -72,7 +69,6 @@ pub fn begin(
     let image = engine.images.find(image)?;
     let (id, dir) = engine.new_directory()?;
     let mut making = Making { engine, id: &id, name: None, done: false };
-    fs::lock(dir.as_fd(), Lock::Exclusive).context("lock the new container")?;
     let mut record = spec::record(options, &image, words, id.clone())?;
     let (userns, ids) = userns::choose(engine, options.userns)?;
     record.userns = userns;
@@ -82,12 +78,13 @@ pub fn begin(
         // One that removes itself does not outlive this boot, and its keeper writes it down.
         state.boot_id = boot_id()?;
     }
+    engine.take_name(&record.name, &id, ephemeral)?;
     making.done = true;
     drop(making);
     Ok((Container { id, dir, ephemeral }, record, state, Holds { layers, ids }))
 }
 
-/// Fills the directory of a new container and gives it its name. On failure it is gone.
+/// Fills the directory of a new container and brings it to its place. On failure it is gone.
 pub fn finish(
     engine: &Engine,
     container: &Container,
@@ -95,11 +92,10 @@ pub fn finish(
     state: &State,
     holds: Holds,
 ) -> Result<()> {
-    let mut making = Making { engine, id: &container.id, name: None, done: false };
+    let name = Some(record.name.as_str());
+    let mut making = Making { engine, id: &container.id, name, done: false };
     fill(container, record, state)?;
     drop(holds);
-    engine.take_name(&record.name, &record.id, container.ephemeral)?;
-    making.name = Some(&record.name);
     if !container.ephemeral {
         let what = || "store the container";
         container.dir.sync().context(what())?;

@@ -95,8 +95,7 @@ struct Open {
 }
 
 fn open(engine: &Engine, name: &str) -> Result<Open> {
-    let container = engine.resolve(name)?;
-    container.lock()?;
+    let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?.ok_or_else(|| no_such_container(name))?;
     let record = container.record()?;
     let pidfd = match state.status {

@@ -86,7 +86,7 @@ impl Engine {
         self.subdirectory(TMP)
     }
 
-    /// Makes a directory in `tmp` for a container with a new id.
+    /// Makes a directory in `tmp` for a container with a new id, and locks it.
     pub fn new_directory(&self) -> Result<(String, Dir)> {
         let what = "make the directory of the container";
         loop {
@@ -98,16 +98,29 @@ impl Engine {
             match self.images.directory().mkdir(&path, 0o700) {
                 Err(Errno::EEXIST) => {}
                 Err(Errno::ENOENT) => drop(self.tmp()?),
-                other => {
-                    other.context(what)?;
-                    let made = self.images.directory().dir(&path).inspect_err(|_| {
+                Err(errno) => return Err(errno).context(what),
+                Ok(()) => {
+                    let locked = self.lock_new(&path).inspect_err(|_| {
                         // The next sweep, where this fails too.
                         let _ = self.images.directory().rmdir(&path);
                     });
-                    return Ok((id, made.context(what)?));
+                    if let Some(dir) = locked.context(what)? {
+                        return Ok((id, dir));
+                    }
                 }
             }
         }
+    }
+
+    /// Locks a directory that was just made. `None` if a sweep was sooner, and took it for a dead
+    /// container's.
+    fn lock_new(&self, path: &str) -> crate::sys::Result<Option<Dir>> {
+        let dir = match self.images.directory().dir(path) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other?,
+        };
+        fs::lock(dir.as_fd(), Lock::Exclusive)?;
+        Ok(self.images.directory().stat(path).is_ok().then_some(dir))
     }
 
     /// The path of a container's directory, as links name it.
@@ -189,6 +202,18 @@ impl Engine {
             return Err(Error::new(what));
         }
         Err(no_such_container(name))
+    }
+
+    /// Finds a container and takes the lock that every change of it needs.
+    pub fn resolve_locked(&self, name: &str) -> Result<Container> {
+        let mut container = self.resolve(name)?;
+        container.lock()?;
+        if container.ephemeral {
+            // One that was being made has come to its place meanwhile.
+            let path = format!("{TMP}/{}", container.id);
+            container.ephemeral = self.images.directory().stat(path).is_ok();
+        }
+        Ok(container)
     }
 
     /// Makes the links of this boot: after a reboot RUN is empty, or holds an older boot's links.

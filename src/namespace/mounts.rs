@@ -137,43 +137,40 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
 /// Attributes of the pseudo file systems.
 const PSEUDO: Attr = Attr(Attr::NO_SUID.0 | Attr::NO_DEV.0 | Attr::NO_EXEC.0);
 
-/// What differs between containers in their pseudo file systems.
-pub struct Pseudo<'a> {
-    /// Whether the network namespace is the container's own: only then does the kernel let it have
-    /// a sysfs.
-    pub own_net: bool,
-    pub cgroup2: bool,
-    /// Whether /sys and the cgroups can be written.
-    pub writable: bool,
+/// What differs between containers in /dev.
+pub struct Devices<'a> {
     pub shm_bytes: Option<u64>,
-    pub devices: &'a [Device],
+    pub nodes: &'a [Device],
     /// The group of its terminals where the container has groups of its own; there may be none.
     pub terminals: Option<Option<u32>>,
 }
 
-/// Mounts /proc, /sys and /dev.
-pub fn mount_pseudo(root: &Dir, pseudo: &Pseudo<'_>) -> Result<()> {
+/// Mounts /proc and /dev, and sees that there is a place for /sys.
+pub fn mount_proc_and_dev(root: &Dir, devices: &Devices<'_>) -> Result<()> {
     for name in ["proc", "sys", "dev"] {
         require_directory(root, name)?;
     }
     mount::create(c"proc", c"/proc", PSEUDO, c"").context("mount proc on /proc")?;
-    dev::mount_dev(pseudo.shm_bytes, pseudo.devices, pseudo.terminals)?;
-    let attr = if pseudo.writable { PSEUDO } else { PSEUDO | Attr::READ_ONLY };
-    if pseudo.own_net {
-        mount::create(c"sysfs", c"/sys", attr, c"").context("mount sysfs on /sys")?;
-        if pseudo.cgroup2 {
-            match mount::create(c"cgroup2", c"/sys/fs/cgroup", attr, c"") {
-                // No directory to mount on, or all controllers elsewhere: programs do without.
-                Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::EPERM | Errno::ENODEV) => {}
-                Err(errno) => return Err(errno).context("mount cgroup2 on /sys/fs/cgroup"),
-            }
-        }
+    dev::mount_dev(devices.shm_bytes, devices.nodes, devices.terminals)
+}
+
+/// Mounts /sys, which shows the network namespace of this process: only where that is the container's
+/// own does the kernel let it. `cgroup2` mounts the groups there too; `writable` is for both.
+pub fn mount_sys(cgroup2: bool, writable: bool) -> Result<()> {
+    let attr = if writable { PSEUDO } else { PSEUDO | Attr::READ_ONLY };
+    mount::create(c"sysfs", c"/sys", attr, c"").context("mount sysfs on /sys")?;
+    if !cgroup2 {
+        return Ok(());
     }
-    Ok(())
+    match mount::create(c"cgroup2", c"/sys/fs/cgroup", attr, c"") {
+        // No directory to mount on, or all controllers elsewhere: programs do without.
+        Ok(()) | Err(Errno::ENOENT | Errno::EBUSY | Errno::EPERM | Errno::ENODEV) => Ok(()),
+        Err(errno) => Err(errno).context("mount cgroup2 on /sys/fs/cgroup"),
+    }
 }
 
 /// Lets every user of the container use ports below 1024 and send echo requests in a network
-/// namespace of the container's own, as docker does. /proc is still what `mount_pseudo` made.
+/// namespace of the container's own, as docker does. Nothing lies over /proc yet.
 pub fn open_network(owner: Option<IdMap>) -> Result<()> {
     const HIGHEST: u32 = i32::MAX as u32;
     let dir = Dir::open("/proc/sys/net/ipv4").context("open /proc/sys/net/ipv4")?;
@@ -190,7 +187,7 @@ pub fn open_network(owner: Option<IdMap>) -> Result<()> {
     Ok(())
 }
 
-/// Sets kernel values of the new namespaces. /proc is still what `mount_pseudo` made.
+/// Sets kernel values of the new namespaces. Nothing lies over /proc yet.
 pub fn set_sysctls(sysctls: &[(String, String)], owner: Option<IdMap>) -> Result<()> {
     if sysctls.is_empty() {
         return Ok(());

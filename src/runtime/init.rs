@@ -125,20 +125,19 @@ pub fn build(
         return Err(error);
     }
     let dir = root::enter_root()?;
-    let own_net = spec.namespaces.has(Namespaces::NET);
-    if let (true, Some(network)) = (own_net, network) {
-        // Late: it may still be on its way. /sys belongs to it.
-        enter_network(network, socket)?;
-    }
-    let pseudo = mounts::Pseudo {
-        own_net,
-        cgroup2: spec.cgroup2,
-        writable: spec.privileged,
+    let devices = mounts::Devices {
         shm_bytes: spec.shm_bytes,
-        devices: &spec.devices,
+        nodes: &spec.devices,
         terminals: spec.mapped.as_ref().map(|mapped| mapped.ids.outside(dev::TERMINALS, true)),
     };
-    mounts::mount_pseudo(&dir, &pseudo)?;
+    mounts::mount_proc_and_dev(&dir, &devices)?;
+    if spec.namespaces.has(Namespaces::NET) {
+        if let Some(network) = network {
+            // As late as can be: it may still be on its way.
+            enter_network(network, socket)?;
+        }
+        mounts::mount_sys(spec.cgroup2, spec.privileged)?;
+    }
     // While /proc is what was just mounted and nothing lies over a part of it.
     let owner = spec.mapped.as_ref().map(|mapped| mapped.ids);
     if spec.opens_network {
