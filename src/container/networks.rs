@@ -1,6 +1,6 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::membership::{check_aliases, joined, mac_text, plain_addresses};
+use super::membership::{check_aliases, joined, parse_mac, plain_addresses};
 use super::names;
 use super::record::{Endpoint, Membership, Record, State, Status};
 use super::state::settle;
@@ -167,17 +167,16 @@ fn attach(
     let mut inside = up.inside(pidfd.as_fd())?;
     let taken = |name: &str| state.net.endpoints.iter().any(|one| one.interface == name);
     let interface = (0..1000).map(|number| format!("eth{number}")).find(|name| !taken(name));
-    let mac = up::mac(&format!("{} {}", record.id, network.name));
     let mut endpoint = Endpoint {
         network: network.name.clone(),
         interface: interface.unwrap_or_default(),
-        mac: mac_text(mac),
         ..Default::default()
     };
     // What a connect left that was ended in between.
     inside.delete(&endpoint.interface)?;
     lease(engine, store, network, record, &mut endpoint, membership)?;
     let netns = inside.namespace()?;
+    let mac = parse_mac(&endpoint.mac)?;
     let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
     let connected = up.connect(&record.id, &end, !state.net.ports.is_empty());
     let others = state.net.endpoints.len();

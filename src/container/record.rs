@@ -128,7 +128,7 @@ pub struct Membership {
     pub network: String,
     /// Those that were asked for, at most one of each family.
     pub addresses: Vec<String>,
-    /// Empty for one that follows from the id.
+    /// Empty for one that follows from the address.
     pub mac: String,
     /// Further names by which other members find it.
     pub aliases: Vec<String>,

@@ -146,10 +146,6 @@ pub fn reserve(
         let mut endpoint = Endpoint {
             network: network.name.clone(),
             interface: format!("eth{index}"),
-            mac: match &*wanted.mac {
-                "" => mac_text(up::mac(&format!("{} {}", record.id, network.name))),
-                mac => mac.to_owned(),
-            },
             ..Default::default()
         };
         lease(engine, &store, &network, record, &mut endpoint, wanted)?;
@@ -191,7 +187,8 @@ pub fn named(net: &NetState) -> Vec<&str> {
     named
 }
 
-/// Takes an address of each family that the network has.
+/// Takes an address of each family that the network has. The hardware address follows from that: who
+/// remembers the one of a container that had the address before finds this one.
 pub fn lease(
     engine: &Engine,
     store: &Store,
@@ -213,7 +210,14 @@ pub fn lease(
         let wanted = asked.iter().find(|address| address.v6 == subnet.base.v6).copied();
         let address = ipam::take(&leases, subnet, gateway, wanted, &owner)
             .context(format_args!("network {}", network.name))?;
+        // Of IPv6 hardly any is ever had by two.
+        if endpoint.mac.is_empty() || !address.v6 {
+            endpoint.mac = mac_text(up::mac_of(address));
+        }
         endpoint.addresses.push(format!("{address}/{}", subnet.prefix));
+    }
+    if !wanted.mac.is_empty() {
+        endpoint.mac.clone_from(&wanted.mac);
     }
     endpoint.gateways = network.gateways();
     Ok(())

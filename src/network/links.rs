@@ -147,13 +147,10 @@ impl Links {
         self.required(name)
     }
 
-    /// Gives an interface its last name and brings it up; `quiet`: without an address of its own
-    /// making.
-    pub fn rename_up(&mut self, index: u32, name: &str, quiet: bool) -> Result<()> {
+    /// Gives an interface its last name and brings it up, without an address of its own making.
+    pub fn rename_up(&mut self, index: u32, name: &str) -> Result<()> {
         let mut messages = Messages::default();
-        if quiet {
-            put_quiet(&mut messages, index, None);
-        }
+        put_quiet(&mut messages, index, None);
         messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
         messages.put_text(libc::IFLA_IFNAME, name);
         explain(self.0.send(messages), format_args!("bring up {name}"))

@@ -1,5 +1,6 @@
 //! Brings networks up and down: the bridge, its address, and what the kernel translates for it.
 
+use super::address::Address;
 use super::hash;
 use super::links::{End, Links};
 use super::nat::{self, Nat};
@@ -20,9 +21,17 @@ pub struct Up {
 }
 
 /// A locally administered address of an interface that follows from a text.
-pub fn mac(text: &str) -> [u8; 6] {
+fn mac(text: &str) -> [u8; 6] {
     let [a, b, c, d, e, ..] = hash(text).to_le_bytes();
     [0x02, a, b, c, d, e]
+}
+
+/// The hardware address of whoever has this address, docker's for one of IPv4.
+pub fn mac_of(address: Address) -> [u8; 6] {
+    match *address.bytes() {
+        [a, b, c, d] => [0x02, 0x42, a, b, c, d],
+        _ => mac(&address.to_string()),
+    }
 }
 
 /// Whether an error says that the kernel lacks what a network is made of, or does not let this
@@ -74,6 +83,9 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
     Ok(Up { links, bridge, translated })
 }
 
+/// The address of a bridge on its link, docker's: `fe80::1`.
+const LINK_LOCAL: Address = Address { v6: true, number: 0xfe80 << 112 | 1 };
+
 /// Under another name first: a bridge of the right name is a whole one.
 fn make_bridge(
     store: &Store,
@@ -91,8 +103,12 @@ fn make_bridge(
         for pool in &pools {
             links.add_address(index, pool.gateway, pool.subnet.prefix)?;
         }
+        if pools.iter().any(|pool| pool.subnet.base.v6) {
+            // One that it gave itself would be of no use for two seconds, and nobody found by it.
+            links.add_address(index, LINK_LOCAL, 64)?;
+        }
         nat::prepare_bridge(&draft, translated)?;
-        links.rename_up(index, &network.bridge, !pools.iter().any(|pool| pool.subnet.base.v6))
+        links.rename_up(index, &network.bridge)
     };
     let finished = finish();
     if finished.is_err() {

@@ -106,6 +106,33 @@ fn addresses_stay_the_same_over_a_restart_and_are_given_back() {
 }
 
 #[test]
+fn who_gets_the_address_of_another_is_found_at_once() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let subnets = ["--ipv6", "--subnet", "fd00:9::/64", "--subnet", "10.9.0.0/24"];
+    rocker.ok(&[&["network", "create"], &subnets[..], &["app"]].concat());
+    rocker.sleeper("peer", &["--net", "app"]);
+    let ping = ["busybox", "ping", "-c", "1", "-W", "2", "10.9.0.9"];
+    for name in ["one", "two"] {
+        rocker.sleeper(name, &["--net", "app", "--ip", "10.9.0.9"]);
+        let from_host = rocker.try_on_host(&ping);
+        assert_eq!(from_host.code, 0, "{name}: {from_host:?}");
+        rocker.ok(&[&["exec", "--privileged", "peer"], &ping[..]].concat());
+        rocker.ok(&["rm", "-f", name]);
+    }
+}
+
+#[test]
+fn a_bridge_of_ipv6_does_not_wait_for_an_address_of_its_own() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["network", "create", "--ipv6", "--subnet", "fd00:9::/64", "app"]);
+    rocker.sleeper("web", &["--net", "app"]);
+    // What is still being looked for on the link counts for nothing.
+    let addresses = rocker.on_host(&["ip", "-6", "-o", "addr", "show", "dev", "app"]);
+    assert!(addresses.contains("fe80::1/64"), "{addresses}");
+    assert!(!addresses.contains("tentative"), "{addresses}");
+}
+
+#[test]
 fn members_of_a_network_find_each_other_by_name_while_they_run() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["network", "create", "--subnet", "10.9.0.0/24", "app"]);
