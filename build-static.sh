@@ -109,7 +109,7 @@ build() {
     "$cargo" fetch --locked --target "$target" >&2
     # A panic ends the program, so nothing ever unwinds a stack: the tables for it are left out.
     # Where in the source a panic came from is 33 KB of file names and numbers; its message stays.
-    flags="$flags -C force-unwind-tables=no -Zlocation-detail=none -C link-arg=-Wl,--build-id=none $(renamed_paths)"
+    flags="$flags -C force-unwind-tables=no -Zlocation-detail=none -C link-arg=-Wl,--build-id=none -C link-arg=-Wl,-z,noseparate-code $(renamed_paths)"
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
         "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" \
         -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size >&2

@@ -114,12 +114,16 @@ impl Relay {
         io::block_signals(set).context("block the signals")?;
         let signals = io::signal_fd(set).context("watch the signals")?;
         let _raw = (self.terminal && self.input).then(RawMode::enter);
-        let mut buffer = Box::new([0; CHUNK]);
-        while !self.step(&signals, &mut buffer)? {}
+        // Its pages are touched only when there is something to read.
+        let mut buffer = vec![0; CHUNK];
+        let Ok(buffer) = <&mut [u8; CHUNK]>::try_from(&mut buffer[..]) else {
+            return Err(Error::new("no buffer of that size"));
+        };
+        while !self.step(&signals, buffer)? {}
         let exit =
             process::wait(self.process.child.pidfd.as_fd()).context("wait for the program")?;
         for index in 0..2 {
-            while self.pass_output(index, &mut buffer)? {}
+            while self.pass_output(index, buffer)? {}
         }
         Ok(Ran::Ended(exit.code()))
     }

@@ -129,7 +129,7 @@ fn launch(
             exe::run_from(own.file.as_fd()).context(PROTECT)?;
         }
         userns::launch(start, mapped, entry.into, ends)
-    } else if wait || own.as_ref().is_some_and(|own| own.is_copy) {
+    } else if wait || own.as_ref().is_some_and(exe::Unwritable::is_copy) {
         let start = Start { own: own.as_ref().map(|own| own.file.as_fd()), ..start };
         process::clone_into(namespaces, entry.into, (&start, ends), |(start, ends)| {
             init::main(start, ends)

@@ -64,7 +64,6 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
     // Before anything of ours can be seen from inside.
     let own = exe::unwritable().context(PROTECT)?;
     exe::run_from(own.file.as_fd()).context(PROTECT)?;
-    drop(own);
     process::set_not_dumpable().context("protect this process")?;
     let (pidfd, outside) = (target.pidfd, Outside { pidfd: target.pidfd, made: Cell::new(0) });
     let (namespaces, outside) = match target.can_trace {
@@ -79,6 +78,7 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
     let ends = [stdin, stdout, stderr, Some(far)];
     let child = lend::lend_into(Namespaces::default(), entry.into, &start, ends, main)
         .context("clone the process")?;
+    drop(own);
     let made = start.outside.map_or(0, |outside| outside.made.get());
     if made == 0 {
         return Ok(Process::new(child, near));

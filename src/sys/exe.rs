@@ -17,8 +17,16 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub struct Unwritable {
     pub file: OwnedFd,
-    /// Whether it is a copy, which stays in memory for as long as a process runs from it.
-    pub is_copy: bool,
+    /// The mount that it was opened through, where it is no copy, which stays in memory for as long
+    /// as a process runs from it. When the mount is let go of, the kernel waits until nobody walks
+    /// through it: better late.
+    mount: Option<OwnedFd>,
+}
+
+impl Unwritable {
+    pub fn is_copy(&self) -> bool {
+        self.mount.is_none()
+    }
 }
 
 /// Opens this process's own file where nobody can write to it: through a read-only mount that has
@@ -30,9 +38,9 @@ pub fn unwritable() -> Result<Unwritable> {
     match through_mount(&own) {
         // Before Linux 5.12; a program that was started in another mount namespace.
         Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => {
-            Ok(Unwritable { file: sealed_copy(&own)?, is_copy: true })
+            Ok(Unwritable { file: sealed_copy(&own)?, mount: None })
         }
-        other => Ok(Unwritable { file: other?, is_copy: false }),
+        other => other,
     }
 }
 
@@ -47,10 +55,11 @@ fn open(own: &Dir, path: &str) -> Result<OwnedFd> {
     openat(own.as_fd().as_raw_fd(), OsStr::new(path), libc::O_RDONLY, 0)
 }
 
-fn through_mount(own: &Dir) -> Result<OwnedFd> {
+fn through_mount(own: &Dir) -> Result<Unwritable> {
     let tree = mount::clone_file_at(own.as_fd(), c"exe")?;
     mount::set_attr_tree(tree.as_fd(), Attr::READ_ONLY)?;
-    open(own, &format!("fd/{}", tree.as_raw_fd()))
+    let file = open(own, &format!("fd/{}", tree.as_raw_fd()))?;
+    Ok(Unwritable { file, mount: Some(tree) })
 }
 
 fn sealed_copy(own: &Dir) -> Result<OwnedFd> {
