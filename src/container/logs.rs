@@ -5,8 +5,9 @@ use super::options::LogsOptions;
 use super::store::{Container, Engine, boot_id};
 use crate::error::{Context, Error, Result, warn};
 use crate::sys::fs::{Dir, errno};
-use crate::sys::{Errno, time};
+use crate::sys::{Errno, io, time};
 use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -20,8 +21,10 @@ pub enum Stream {
 /// Takes a line, or a part of one, with its time; gives false to end the reading.
 pub type Sink<'a> = &'a mut dyn FnMut(Stream, Option<i64>, &[u8]) -> bool;
 
-/// How often a log that is followed is looked at.
+/// How often a log that is followed is looked at where the kernel does not tell of changes.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often where it does: of a keeper that was killed nothing tells. Milliseconds.
+const LONG_PAUSE: i64 = 1000;
 /// Most index entries that are read at once.
 const BATCH: usize = 4096;
 
@@ -90,7 +93,7 @@ pub fn logs(engine: &Engine, name: &str, options: &LogsOptions, sink: Sink<'_>) 
         last = Some(part);
     }
     if options.follow {
-        follow(&container, last, &mut lines)?;
+        follow(engine, &container, last, &mut lines)?;
     }
     lines.finish();
     Ok(())
@@ -116,8 +119,15 @@ fn count_lines(dir: &Dir, options: &LogsOptions) -> Result<u64> {
 
 /// Shows what is added until the container has ended, or the time has come that was asked for. A
 /// file that was renamed is read to its end first; then the one that goes on where it stopped.
-fn follow(container: &Container, last: Option<Part>, lines: &mut Lines<'_>) -> Result<()> {
+fn follow(
+    engine: &Engine,
+    container: &Container,
+    last: Option<Part>,
+    lines: &mut Lines<'_>,
+) -> Result<()> {
     let mut part = last;
+    // Before the first look, so that no change after it is missed.
+    let changes = io::watch_directory(&engine.home(container)).ok();
     loop {
         // Asked before the last look, so that nothing written before the end is missed.
         let ended = !is_running(container) || time::now() > lines.until;
@@ -133,9 +143,17 @@ fn follow(container: &Container, last: Option<Part>, lines: &mut Lines<'_>) -> R
         match next {
             Some(next) => part = Some(next),
             None if ended => return Ok(()),
-            None => std::thread::sleep(PAUSE),
+            None => wait(changes.as_ref(), lines.until),
         }
     }
+}
+
+/// Waits until something may have been added, or the time has come.
+fn wait(changes: Option<&OwnedFd>, until: i64) {
+    let Some(changes) = changes else { return std::thread::sleep(PAUSE) };
+    let left = until.saturating_sub(time::now()) / 1_000_000 + 1;
+    // Where it fails there is nothing else to do than to look again.
+    let _ = io::wait_and_drain(changes.as_fd(), left.clamp(0, LONG_PAUSE) as i32);
 }
 
 fn is_running(container: &Container) -> bool {

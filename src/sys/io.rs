@@ -3,6 +3,7 @@
 use super::{Errno, Result, c_path, owned, retry};
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use syscalls::{Sysno, syscall};
 
 /// A pipe: the end to read from and the end to write to.
@@ -107,6 +108,30 @@ pub fn poll(list: &mut [Poll<'_>], milliseconds: i32) -> Result<usize> {
         Err(Errno::EINTR) => Ok(0),
         other => other,
     }
+}
+
+/// A descriptor that is readable when something in a directory was written to, made, moved or removed.
+///
+/// Errors: `ENOSYS` without inotify in the kernel, `EMFILE` and `ENOSPC` at the limits of the user.
+/// Source: inotify(7).
+pub fn watch_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = libc::IN_NONBLOCK | libc::IN_CLOEXEC;
+    // SAFETY: no memory is passed.
+    let watch = owned(unsafe { syscall!(Sysno::inotify_init1, flags) }?);
+    let path = c_path(path.as_os_str())?;
+    let kinds = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVE | libc::IN_DELETE;
+    // SAFETY: the path lives for the whole call.
+    unsafe { syscall!(Sysno::inotify_add_watch, watch.as_raw_fd(), path.as_ptr(), kinds) }?;
+    Ok(watch)
+}
+
+/// Waits until there is something to read, at most that long, and reads all of it away.
+pub fn wait_and_drain(file: BorrowedFd<'_>, milliseconds: i32) -> Result<()> {
+    if poll(&mut [Poll::readable(file)], milliseconds)? > 0 {
+        let mut buffer = [0; 4096];
+        while read(file, &mut buffer).is_ok_and(|length| length > 0) {}
+    }
+    Ok(())
 }
 
 /// Whether the other end of a socket is gone, or a message of it waits.

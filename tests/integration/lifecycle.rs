@@ -96,6 +96,30 @@ fn logs_can_be_followed_to_the_end() {
 }
 
 #[test]
+fn a_log_that_is_followed_is_looked_at_only_when_it_grows() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let script = "for i in 1 2 3; do echo $i; sleep 1; done";
+    // A kernel that tells of no changes is asked all the time.
+    let without: &[&str] = &["-e", "inject=inotify_init1:error=ENOSYS"];
+    for (inject, most) in [(&[][..], 500), (without, usize::MAX)] {
+        rocker.ok(&["run", "-d", "--name", "talk", "--net", "none", "busybox", "sh", "-c", script]);
+        let calls = rocker.files().join("calls");
+        let mut command = Command::new("strace");
+        command.arg("-qq").args(inject).arg("-o").arg(&calls);
+        command.arg(rocker.binary()).args(["logs", "-f", "talk"]);
+        rocker.prepare(&mut command);
+        let output = finish(command, b"", PATIENCE);
+        assert_eq!((output.code, output.stdout.as_str()), (0, "1\n2\n3\n"), "{output:?}");
+        let count = fs::read_to_string(&calls).unwrap().lines().count();
+        assert!(count < most, "{inject:?}: {count} calls");
+        rocker.ok(&["rm", "-f", "talk"]);
+    }
+}
+
+#[test]
 fn a_restarted_container_can_be_attached() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.ok(&["create", "-i", "--name", "echo", "--image", "busybox", "cat"]);
