@@ -130,12 +130,14 @@ pub fn build(
         nodes: &spec.devices,
         terminals: spec.mapped.as_ref().map(|mapped| mapped.ids.outside(dev::TERMINALS, true)),
     };
-    mounts::mount_proc_and_dev(&dir, &devices)?;
-    if spec.namespaces.has(Namespaces::NET) {
-        if let Some(network) = network {
-            // As late as can be: it may still be on its way.
-            enter_network(network, socket)?;
-        }
+    let mounted = mounts::mount_proc_and_dev(&dir, &devices);
+    let own_net = spec.namespaces.has(Namespaces::NET);
+    if let (true, Some(network)) = (own_net, network) {
+        // Late: it may still be on its way. Where there can be none that is the error to tell.
+        enter_network(network, socket)?;
+    }
+    mounted?;
+    if own_net {
         mounts::mount_sys(spec.cgroup2, spec.privileged)?;
     }
     // While /proc is what was just mounted and nothing lies over a part of it.
