@@ -14,7 +14,7 @@ use crate::sys::fs::{self, Dir};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What nobody else may take or remove until the record of a new container names it.
+/// What nobody else may take or remove until a new container that has it can be found.
 pub struct Holds {
     layers: image::Hold,
     ids: Option<Dir>,
@@ -95,7 +95,6 @@ pub fn finish(
     let name = Some(record.name.as_str());
     let mut making = Making { engine, id: &container.id, name, done: false };
     fill(container, record, state)?;
-    drop(holds);
     if !container.ephemeral {
         let what = || "store the container";
         container.dir.sync().context(what())?;
@@ -103,6 +102,8 @@ pub fn finish(
         tmp.rename_new(&record.id, &containers, &record.id).context(what())?;
         containers.sync().context(what())?;
     }
+    // Not sooner: who lists the containers of both places could miss one that moves between them.
+    drop(holds);
     debug(format_args!("container {}: made of image {}", record.id, record.image));
     making.done = true;
     Ok(())
