@@ -1,7 +1,7 @@
 //! From create to rm: what each state allows, and what is said of it.
 
 use crate::harness::{
-    PATIENCE, Rocker, base_image, finish, has_program, names, one_line, skip, wait_until,
+    PATIENCE, Rocker, Running, base_image, finish, has_program, names, one_line, skip, wait_until,
 };
 use std::fs;
 use std::process::Command;
@@ -116,6 +116,29 @@ fn a_log_that_is_followed_is_looked_at_only_when_it_grows() {
         let count = fs::read_to_string(&calls).unwrap().lines().count();
         assert!(count < most, "{inject:?}: {count} calls");
         rocker.ok(&["rm", "-f", "talk"]);
+    }
+}
+
+#[test]
+fn a_container_that_comes_to_its_place_while_its_lock_is_waited_for_is_removed_from_there() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=renameat2:delay_enter=700000"]);
+    command
+        .arg(rocker.binary())
+        .args(["create", "--name", "web", "--net", "none", "busybox", "true"]);
+    rocker.prepare(&mut command);
+    let maker = Running(command.spawn().unwrap());
+    let link = rocker.run_root().join("web");
+    assert!(wait_until(PATIENCE, || link.is_symlink()), "it is not being made");
+    rocker.ok(&["rm", "-f", "web"]);
+    assert_eq!(maker.finish().code, 0);
+    for directory in ["tmp", "containers"] {
+        let left: Vec<_> = names(&rocker.root().join(directory)).collect();
+        assert!(left.is_empty(), "{directory}: {left:?}");
     }
 }
 
