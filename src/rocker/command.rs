@@ -64,6 +64,15 @@ pub struct Flag<O> {
     pub set: fn(&mut O, Value) -> Result<()>,
 }
 
+/// A row of a command's table of options.
+pub const fn flag<O>(
+    spec: &'static str,
+    about: &'static str,
+    set: fn(&mut O, Value) -> Result<()>,
+) -> Flag<O> {
+    Flag { spec, about, set }
+}
+
 /// What was given to an option: nothing, or a text.
 pub struct Value(pub Option<String>);
 

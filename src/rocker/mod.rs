@@ -18,7 +18,7 @@ mod when;
 use crate::container::Engine;
 use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, write_stderr};
 use crate::sys::process;
-use command::{Command, Entry, Flag, Rules};
+use command::{Command, Entry, Rules, flag};
 use parse::{Parsed, Refusal};
 use std::path::Path;
 use std::process::ExitCode;
@@ -67,26 +67,20 @@ pub static ROCKER: Command<Globals> = Command {
     more: "",
     rules: Rules::Verbatim,
     flags: &[
-        Flag {
-            spec: "--root DIR",
-            about: "Where images and containers are kept (ROCKER_ROOT, /var/lib/rocker)",
-            set: |o, value| value.set(&mut o.root),
-        },
-        Flag {
-            spec: "--run-root DIR",
-            about: "Where running containers are described (ROCKER_RUN_ROOT, /var/run/rocker)",
-            set: |o, value| value.set(&mut o.run_root),
-        },
-        Flag {
-            spec: "--debug",
-            about: "Show each step on stderr, as RUST_LOG=debug does",
-            set: |o, value| value.set(&mut o.debug),
-        },
-        Flag {
-            spec: "-v, --version",
-            about: "Show the version",
-            set: |o, value| value.set(&mut o.version),
-        },
+        flag(
+            "--root DIR",
+            "Where images and containers are kept (ROCKER_ROOT, /var/lib/rocker)",
+            |o, value| value.set(&mut o.root),
+        ),
+        flag(
+            "--run-root DIR",
+            "Where running containers are described (ROCKER_RUN_ROOT, /var/run/rocker)",
+            |o, value| value.set(&mut o.run_root),
+        ),
+        flag("--debug", "Show each step on stderr, as RUST_LOG=debug does", |o, value| {
+            value.set(&mut o.debug)
+        }),
+        flag("-v, --version", "Show the version", |o, value| value.set(&mut o.version)),
     ],
     word: |o, word| {
         o.words.push(word);

@@ -154,7 +154,7 @@ fn check_count(words: &str, count: usize) -> std::result::Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::super::Globals;
-    use super::super::command::{Command, Flag, Rules};
+    use super::super::command::{Command, Flag, Rules, flag};
     use super::*;
 
     #[derive(Default)]
@@ -168,11 +168,11 @@ mod tests {
     }
 
     const FLAGS: &[Flag<Options>] = &[
-        Flag { spec: "-d, --detach", about: "", set: |o, v| v.set(&mut o.detach) },
-        Flag { spec: "-t, --tty", about: "", set: |o, v| v.set(&mut o.tty) },
-        Flag { spec: "-e, --env KEY=VALUE", about: "", set: |o, v| v.set(&mut o.env) },
-        Flag { spec: "--name NAME", about: "", set: |o, v| v.set(&mut o.name) },
-        Flag { spec: "-h, --hostname NAME", about: "", set: |o, v| v.set(&mut o.hostname) },
+        flag("-d, --detach", "", |o, v| v.set(&mut o.detach)),
+        flag("-t, --tty", "", |o, v| v.set(&mut o.tty)),
+        flag("-e, --env KEY=VALUE", "", |o, v| v.set(&mut o.env)),
+        flag("--name NAME", "", |o, v| v.set(&mut o.name)),
+        flag("-h, --hostname NAME", "", |o, v| v.set(&mut o.hostname)),
     ];
 
     const fn command(words: &'static str, rules: Rules) -> Command<Options> {

@@ -4,9 +4,9 @@
 //! side then touches is a fault. The first process of a container lives for a millisecond before
 //! its execve, so it borrows the memory instead, while this process is suspended by the kernel.
 
-use super::process::{Child, Namespaces};
+use super::process::{Child, Namespaces, clone_args};
 use super::{Errno, Result, abi, owned};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use syscalls::Sysno;
 
 /// Descriptors that are handed to the child. It closes its copies of them, we close ours.
@@ -35,16 +35,8 @@ pub fn lend_into<T>(
     entry: fn(&T, Ends) -> !,
 ) -> Result<Child> {
     let mut pidfd: i32 = -1;
-    let mut args = abi::CloneArgs {
-        flags: namespaces.0 | (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..Default::default()
-    };
-    if let Some(cgroup) = cgroup {
-        args.flags |= abi::CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
-    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    let args = clone_args(namespaces, cgroup, flags, &raw mut pidfd);
     let call = Call { context, ends: &raw const ends, entry };
     let result: isize;
     // SAFETY: the kernel suspends this process until the child has let go of the memory, so there

@@ -82,6 +82,25 @@ impl Exit {
     }
 }
 
+/// What `clone3` is told for a child in these namespaces and this control group; the kernel writes the
+/// child's descriptor to `pidfd`.
+pub(super) fn clone_args(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    flags: i32,
+    pidfd: *mut i32,
+) -> abi::CloneArgs {
+    abi::CloneArgs {
+        flags: namespaces.0
+            | (libc::CLONE_PIDFD | flags) as u64
+            | cgroup.map_or(0, |_| abi::CLONE_INTO_CGROUP),
+        pidfd: pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: cgroup.map_or(0, |group| group.as_raw_fd() as u64),
+        ..Default::default()
+    }
+}
+
 /// Starts a copy of this process that runs `entry` in new `namespaces`, in `cgroup` from its
 /// first instruction on where one is given (a directory of cgroup2).
 ///
@@ -96,16 +115,7 @@ pub fn clone_into<C>(
     entry: fn(C) -> !,
 ) -> Result<Child> {
     let mut pidfd: i32 = -1;
-    let mut args = abi::CloneArgs {
-        flags: namespaces.0 | libc::CLONE_PIDFD as u64,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..Default::default()
-    };
-    if let Some(cgroup) = cgroup {
-        args.flags |= abi::CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
-    }
+    let args = clone_args(namespaces, cgroup, 0, &raw mut pidfd);
     // SAFETY: without CLONE_VM the child has a copy of all memory, stack included; there is no
     // second thread whose locks it could inherit; `args` lives for the whole call.
     let pid = unsafe { syscall!(Sysno::clone3, &raw const args, size_of::<abi::CloneArgs>()) }?;

@@ -2,7 +2,7 @@
 
 use crate::container;
 use crate::container::options::{AttachOptions, Ran};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 
 #[derive(Default)]
 pub struct Options {
@@ -19,26 +19,18 @@ pub static COMMAND: Command<Options> = Command {
     more: "",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "--no-stdin",
-            about: "Do not connect stdin",
-            set: |o, value| value.set(&mut o.no_stdin),
-        },
-        Flag {
-            spec: "--sig-proxy",
-            about: "Forward signals to the command (default true)",
-            set: |o, value| {
-                let mut proxy = true;
-                value.set(&mut proxy)?;
-                o.attach.no_signal_proxy = !proxy;
-                Ok(())
-            },
-        },
-        Flag {
-            spec: "--detach-keys KEYS",
-            about: "Keys that leave the container running (default ctrl-p,ctrl-q)",
-            set: |o, value| value.set(&mut o.attach.detach_keys),
-        },
+        flag("--no-stdin", "Do not connect stdin", |o, value| value.set(&mut o.no_stdin)),
+        flag("--sig-proxy", "Forward signals to the command (default true)", |o, value| {
+            let mut proxy = true;
+            value.set(&mut proxy)?;
+            o.attach.no_signal_proxy = !proxy;
+            Ok(())
+        }),
+        flag(
+            "--detach-keys KEYS",
+            "Keys that leave the container running (default ctrl-p,ctrl-q)",
+            |o, value| value.set(&mut o.attach.detach_keys),
+        ),
     ],
     word: |o, word| {
         o.container = word;

@@ -2,7 +2,7 @@
 
 use crate::container::check::{self, Fact, Verdict};
 use crate::error::FAILURE;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::{list, print};
 use miniserde::json::Value;
@@ -26,11 +26,11 @@ Exit codes:
   0 containers can run; 1 they cannot
 ",
     rules: Rules::Harmless,
-    flags: &[Flag {
-        spec: "-f, --format FORMAT",
-        about: "Show each fact by a template, or as json",
-        set: |o, value| value.set(&mut o.format),
-    }],
+    flags: &[flag(
+        "-f, --format FORMAT",
+        "Show each fact by a template, or as json",
+        |o, value| value.set(&mut o.format),
+    )],
     word: |_, _| Ok(()),
     run: |globals, options| {
         let format = list::format(options.format.as_deref())?;

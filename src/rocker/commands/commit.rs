@@ -4,7 +4,7 @@ use super::Globals;
 use crate::container::{self, CommitChanges};
 use crate::error::Result;
 use crate::image::Reference;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::{change, print};
 
 #[derive(Default)]
@@ -27,21 +27,17 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-c, --change INSTRUCTION",
-            about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
-            set: |o, value| value.set(&mut o.changes),
-        },
-        Flag {
-            spec: "-m, --message TEXT",
-            about: "Keep a remark with the image",
-            set: |o, value| value.set(&mut o.message),
-        },
-        Flag {
-            spec: "-a, --author NAME",
-            about: "Keep the author with the image",
-            set: |o, value| value.set(&mut o.author),
-        },
+        flag(
+            "-c, --change INSTRUCTION",
+            "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
+            |o, value| value.set(&mut o.changes),
+        ),
+        flag("-m, --message TEXT", "Keep a remark with the image", |o, value| {
+            value.set(&mut o.message)
+        }),
+        flag("-a, --author NAME", "Keep the author with the image", |o, value| {
+            value.set(&mut o.author)
+        }),
     ],
     word: |o, word| {
         o.words.push(word);

@@ -5,7 +5,7 @@ use crate::container::options::{ExecOptions, Ran};
 use crate::container::record::Status;
 use crate::container::{self, Engine};
 use crate::error::{FAILURE, Result, report};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 
 #[derive(Default)]
 pub struct Options {
@@ -28,41 +28,25 @@ Exit codes:
 ",
     rules: Rules::Program,
     flags: &[
-        Flag {
-            spec: "-i, --interactive",
-            about: "Connect stdin even where it is no terminal",
-            set: |o, value| value.set(&mut o.exec.interactive),
-        },
-        Flag {
-            spec: "-t, --tty",
-            about: "Give it a terminal",
-            set: |o, value| value.set(&mut o.exec.tty),
-        },
-        Flag {
-            spec: "-d, --detach",
-            about: "Run in the background",
-            set: |o, value| value.set(&mut o.exec.detach),
-        },
-        Flag {
-            spec: "-e, --env KEY[=VALUE]",
-            about: "Set a variable; without a value take the caller's",
-            set: |o, value| value.set(&mut o.exec.env),
-        },
-        Flag {
-            spec: "-u, --user USER[:GROUP]",
-            about: "User and group by name or number",
-            set: |o, value| value.set(&mut o.exec.user),
-        },
-        Flag {
-            spec: "-w, --workdir DIR",
-            about: "Working directory inside",
-            set: |o, value| value.set(&mut o.exec.workdir),
-        },
-        Flag {
-            spec: "--privileged",
-            about: "Give it all capabilities and all system calls",
-            set: |o, value| value.set(&mut o.exec.privileged),
-        },
+        flag("-i, --interactive", "Connect stdin even where it is no terminal", |o, value| {
+            value.set(&mut o.exec.interactive)
+        }),
+        flag("-t, --tty", "Give it a terminal", |o, value| value.set(&mut o.exec.tty)),
+        flag("-d, --detach", "Run in the background", |o, value| value.set(&mut o.exec.detach)),
+        flag(
+            "-e, --env KEY[=VALUE]",
+            "Set a variable; without a value take the caller's",
+            |o, value| value.set(&mut o.exec.env),
+        ),
+        flag("-u, --user USER[:GROUP]", "User and group by name or number", |o, value| {
+            value.set(&mut o.exec.user)
+        }),
+        flag("-w, --workdir DIR", "Working directory inside", |o, value| {
+            value.set(&mut o.exec.workdir)
+        }),
+        flag("--privileged", "Give it all capabilities and all system calls", |o, value| {
+            value.set(&mut o.exec.privileged)
+        }),
     ],
     word: |o, word| {
         match o.container {

@@ -3,7 +3,7 @@
 use super::Globals;
 use crate::error::{Result, warn};
 use crate::image::Image;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, units, when};
@@ -37,31 +37,15 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-a, --all",
-            about: "Show all images (always so)",
-            set: |o, value| value.set(&mut o.all),
-        },
-        Flag {
-            spec: "-q, --quiet",
-            about: "Show only ids",
-            set: |o, value| value.set(&mut o.quiet),
-        },
-        Flag {
-            spec: "--no-trunc",
-            about: "Show whole ids",
-            set: |o, value| value.set(&mut o.full),
-        },
-        Flag {
-            spec: "-f, --filter KEY=VALUE",
-            about: "Show only what this holds for",
-            set: |o, value| value.set(&mut o.filters),
-        },
-        Flag {
-            spec: "--format FORMAT",
-            about: "Show each by a template, or as json",
-            set: |o, value| value.set(&mut o.format),
-        },
+        flag("-a, --all", "Show all images (always so)", |o, value| value.set(&mut o.all)),
+        flag("-q, --quiet", "Show only ids", |o, value| value.set(&mut o.quiet)),
+        flag("--no-trunc", "Show whole ids", |o, value| value.set(&mut o.full)),
+        flag("-f, --filter KEY=VALUE", "Show only what this holds for", |o, value| {
+            value.set(&mut o.filters)
+        }),
+        flag("--format FORMAT", "Show each by a template, or as json", |o, value| {
+            value.set(&mut o.format)
+        }),
     ],
     word: |o, word| {
         o.wanted = Some(word);

@@ -3,7 +3,7 @@
 use super::Globals;
 use crate::error::Result;
 use crate::image::{ImageConfig, Reference};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::{change, print, units};
 use std::io::IsTerminal;
 
@@ -29,21 +29,15 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-c, --change INSTRUCTION",
-            about: "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
-            set: |o, value| value.set(&mut o.changes),
-        },
-        Flag {
-            spec: "-m, --message TEXT",
-            about: "Keep a remark with the image",
-            set: |o, value| value.set(&mut o.message),
-        },
-        Flag {
-            spec: "-q, --quiet",
-            about: "Show no progress",
-            set: |o, value| value.set(&mut o.quiet),
-        },
+        flag(
+            "-c, --change INSTRUCTION",
+            "Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
+            |o, value| value.set(&mut o.changes),
+        ),
+        flag("-m, --message TEXT", "Keep a remark with the image", |o, value| {
+            value.set(&mut o.message)
+        }),
+        flag("-q, --quiet", "Show no progress", |o, value| value.set(&mut o.quiet)),
     ],
     word: |o, word| {
         o.words.push(word);

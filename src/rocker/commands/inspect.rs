@@ -6,7 +6,7 @@ use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
 use crate::error::{Error, Result};
 use crate::image::{Image, ImageConfig};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list;
 use crate::rocker::when;
@@ -33,22 +33,16 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-f, --format FORMAT",
-            about: "Show each by a template, or as json",
-            set: |o, value| value.set(&mut o.format),
-        },
-        Flag {
-            spec: "--type KIND",
-            about: "Look only for a container, or only for an image",
-            set: |o, value| {
-                value.set(&mut o.kind)?;
-                match o.kind.as_deref() {
-                    Some("container" | "image") => Ok(()),
-                    _ => Err(Error::new("neither container nor image")),
-                }
-            },
-        },
+        flag("-f, --format FORMAT", "Show each by a template, or as json", |o, value| {
+            value.set(&mut o.format)
+        }),
+        flag("--type KIND", "Look only for a container, or only for an image", |o, value| {
+            value.set(&mut o.kind)?;
+            match o.kind.as_deref() {
+                Some("container" | "image") => Ok(()),
+                _ => Err(Error::new("neither container nor image")),
+            }
+        }),
     ],
     word: |o, word| {
         o.names.push(word);

@@ -3,7 +3,7 @@
 use super::each;
 use crate::container;
 use crate::error::Error;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::sys::signal;
 
 #[derive(Default)]
@@ -23,14 +23,10 @@ Examples:
   rocker kill -s HUP web
 ",
     rules: Rules::Usual,
-    flags: &[Flag {
-        spec: "-s, --signal SIGNAL",
-        about: "Signal by name or number (default KILL)",
-        set: |o, value| {
-            o.signal = signal::parse(&value.text());
-            o.signal.map(drop).ok_or_else(|| Error::new("no such signal"))
-        },
-    }],
+    flags: &[flag("-s, --signal SIGNAL", "Signal by name or number (default KILL)", |o, value| {
+        o.signal = signal::parse(&value.text());
+        o.signal.map(drop).ok_or_else(|| Error::new("no such signal"))
+    })],
     word: |o, word| {
         o.containers.push(word);
         Ok(())

@@ -4,7 +4,7 @@ use super::Globals;
 use crate::container::options::LogsOptions;
 use crate::container::{self, Stream};
 use crate::error::{Error, Result};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::{print, units, when};
 use crate::sys::{io, time};
 use std::os::fd::AsFd;
@@ -30,47 +30,31 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-f, --follow",
-            about: "Go on with what is written from now on",
-            set: |o, value| value.set(&mut o.logs.follow),
-        },
-        Flag {
-            spec: "-n, --tail LINES",
-            about: "Only that many lines from the end (default all)",
-            set: |o, value| {
-                o.logs.tail = match &*value.text() {
-                    "all" | "-1" => None,
-                    text => Some(
-                        units::whole(text)?
-                            .try_into()
-                            .map_err(|_| Error::new("neither a number of lines nor all"))?,
-                    ),
-                };
-                Ok(())
-            },
-        },
-        Flag {
-            spec: "--since TIME",
-            about: "Only what was written from then on",
-            set: |o, value| {
-                o.logs.since = Some(when::parse(&value.text(), time::now())?);
-                Ok(())
-            },
-        },
-        Flag {
-            spec: "--until TIME",
-            about: "Only what was written before",
-            set: |o, value| {
-                o.logs.until = Some(when::parse(&value.text(), time::now())?);
-                Ok(())
-            },
-        },
-        Flag {
-            spec: "-t, --timestamps",
-            about: "Show the time of each line",
-            set: |o, value| value.set(&mut o.logs.timestamps),
-        },
+        flag("-f, --follow", "Go on with what is written from now on", |o, value| {
+            value.set(&mut o.logs.follow)
+        }),
+        flag("-n, --tail LINES", "Only that many lines from the end (default all)", |o, value| {
+            o.logs.tail = match &*value.text() {
+                "all" | "-1" => None,
+                text => Some(
+                    units::whole(text)?
+                        .try_into()
+                        .map_err(|_| Error::new("neither a number of lines nor all"))?,
+                ),
+            };
+            Ok(())
+        }),
+        flag("--since TIME", "Only what was written from then on", |o, value| {
+            o.logs.since = Some(when::parse(&value.text(), time::now())?);
+            Ok(())
+        }),
+        flag("--until TIME", "Only what was written before", |o, value| {
+            o.logs.until = Some(when::parse(&value.text(), time::now())?);
+            Ok(())
+        }),
+        flag("-t, --timestamps", "Show the time of each line", |o, value| {
+            value.set(&mut o.logs.timestamps)
+        }),
     ],
     word: |o, word| {
         o.container = word;

@@ -6,7 +6,7 @@ use crate::container::record::{Endpoint, State};
 use crate::error::{Error, FAILURE, Result};
 use crate::network::store::{Network, Wanted};
 use crate::network::{Address, Subnet};
-use crate::rocker::command::{Command, Flag, Rules, Value};
+use crate::rocker::command::{Command, Flag, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, when};
@@ -23,12 +23,6 @@ pub struct Options {
     force: bool,
     filters: Vec<String>,
     format: Option<String>,
-}
-
-type Set = fn(&mut Options, Value) -> Result<()>;
-
-const fn flag(spec: &'static str, about: &'static str, set: Set) -> Flag<Options> {
-    Flag { spec, about, set }
 }
 
 fn word(options: &mut Options, word: String) -> Result<()> {

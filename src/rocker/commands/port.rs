@@ -4,7 +4,7 @@ use super::Globals;
 use crate::container;
 use crate::container::record::Port;
 use crate::error::{Error, Result};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::print;
 
 #[derive(Default)]
@@ -24,11 +24,9 @@ Examples:
   rocker port web 80/tcp
 ",
     rules: Rules::Usual,
-    flags: &[Flag {
-        spec: "-m, --mode",
-        about: "Show by what they are published: nft or proxy",
-        set: |o, value| value.set(&mut o.mode),
-    }],
+    flags: &[flag("-m, --mode", "Show by what they are published: nft or proxy", |o, value| {
+        value.set(&mut o.mode)
+    })],
     word: |o, word| {
         o.words.push(word);
         Ok(())

@@ -5,7 +5,7 @@ use crate::container::record::{Mount, MountKind, Record, State, Status};
 use crate::container::{self, Engine};
 use crate::error::{ENGINE, Error, Result};
 use crate::image::Image;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
 use crate::rocker::{print, units, when};
@@ -49,41 +49,19 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-a, --all",
-            about: "Show all containers (always so)",
-            set: |o, value| value.set(&mut o.all),
-        },
-        Flag {
-            spec: "-q, --quiet",
-            about: "Show only ids",
-            set: |o, value| value.set(&mut o.quiet),
-        },
-        Flag {
-            spec: "--no-trunc",
-            about: "Show the whole command",
-            set: |o, value| value.set(&mut o.full),
-        },
-        Flag {
-            spec: "-l, --latest",
-            about: "Show only the newest container",
-            set: |o, value| value.set(&mut o.latest),
-        },
-        Flag {
-            spec: "-n, --last NUMBER",
-            about: "Show only that many of the newest containers",
-            set: |o, value| value.set(&mut o.last),
-        },
-        Flag {
-            spec: "-f, --filter KEY=VALUE",
-            about: "Show only what this holds for",
-            set: |o, value| value.set(&mut o.filters),
-        },
-        Flag {
-            spec: "--format FORMAT",
-            about: "Show each by a template, or as json",
-            set: |o, value| value.set(&mut o.format),
-        },
+        flag("-a, --all", "Show all containers (always so)", |o, value| value.set(&mut o.all)),
+        flag("-q, --quiet", "Show only ids", |o, value| value.set(&mut o.quiet)),
+        flag("--no-trunc", "Show the whole command", |o, value| value.set(&mut o.full)),
+        flag("-l, --latest", "Show only the newest container", |o, value| value.set(&mut o.latest)),
+        flag("-n, --last NUMBER", "Show only that many of the newest containers", |o, value| {
+            value.set(&mut o.last)
+        }),
+        flag("-f, --filter KEY=VALUE", "Show only what this holds for", |o, value| {
+            value.set(&mut o.filters)
+        }),
+        flag("--format FORMAT", "Show each by a template, or as json", |o, value| {
+            value.set(&mut o.format)
+        }),
     ],
     word: |_, _| Ok(()),
     run,

@@ -2,7 +2,7 @@
 
 use super::each;
 use crate::container;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 
 #[derive(Default)]
 pub struct Options {
@@ -23,16 +23,10 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-f, --force",
-            about: "Kill them first where they run",
-            set: |o, value| value.set(&mut o.force),
-        },
-        Flag {
-            spec: "-v, --volumes",
-            about: "Remove unnamed volumes too (none are ever made)",
-            set: |o, value| value.set(&mut o.volumes),
-        },
+        flag("-f, --force", "Kill them first where they run", |o, value| value.set(&mut o.force)),
+        flag("-v, --volumes", "Remove unnamed volumes too (none are ever made)", |o, value| {
+            value.set(&mut o.volumes)
+        }),
     ],
     word: |o, word| {
         o.containers.push(word);

@@ -3,7 +3,7 @@
 use super::Globals;
 use crate::container;
 use crate::error::{FAILURE, Result, report};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::print;
 
 #[derive(Default)]
@@ -22,11 +22,11 @@ Examples:
   rocker rmi busybox:old
 ",
     rules: Rules::Usual,
-    flags: &[Flag {
-        spec: "-f, --force",
-        about: "Remove it with all its names, and while containers use it",
-        set: |o, value| value.set(&mut o.force),
-    }],
+    flags: &[flag(
+        "-f, --force",
+        "Remove it with all its names, and while containers use it",
+        |o, value| value.set(&mut o.force),
+    )],
     word: |o, word| {
         o.images.push(word);
         Ok(())

@@ -4,7 +4,7 @@ use super::{Globals, each};
 use crate::container;
 use crate::container::options::{AttachOptions, Ran};
 use crate::error::{Error, Result};
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 
 #[derive(Default)]
 pub struct Options {
@@ -24,21 +24,19 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        Flag {
-            spec: "-a, --attach",
-            about: "Show the output, forward signals, and exit as the container does",
-            set: |o, value| value.set(&mut o.attach.attach),
-        },
-        Flag {
-            spec: "-i, --interactive",
-            about: "Connect stdin too",
-            set: |o, value| value.set(&mut o.attach.interactive),
-        },
-        Flag {
-            spec: "--detach-keys KEYS",
-            about: "Keys that leave the container running (default ctrl-p,ctrl-q)",
-            set: |o, value| value.set(&mut o.attach.detach_keys),
-        },
+        flag(
+            "-a, --attach",
+            "Show the output, forward signals, and exit as the container does",
+            |o, value| value.set(&mut o.attach.attach),
+        ),
+        flag("-i, --interactive", "Connect stdin too", |o, value| {
+            value.set(&mut o.attach.interactive)
+        }),
+        flag(
+            "--detach-keys KEYS",
+            "Keys that leave the container running (default ctrl-p,ctrl-q)",
+            |o, value| value.set(&mut o.attach.detach_keys),
+        ),
     ],
     word: |o, word| {
         o.containers.push(word);

@@ -4,7 +4,7 @@ use super::{Globals, each};
 use crate::container::options::AttachOptions;
 use crate::container::{self, Engine};
 use crate::error::Result;
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Flag, Rules, flag};
 
 #[derive(Default)]
 pub struct Options {
@@ -61,11 +61,11 @@ fn stop_each(
     })
 }
 
-const FLAGS: &[Flag<Options>] = &[Flag {
-    spec: "-t, --time, --timeout SECONDS",
-    about: "Wait this long before KILL (default 10; -1 for ever)",
-    set: |o, value| value.set(&mut o.seconds),
-}];
+const FLAGS: &[Flag<Options>] = &[flag(
+    "-t, --time, --timeout SECONDS",
+    "Wait this long before KILL (default 10; -1 for ever)",
+    |o, value| value.set(&mut o.seconds),
+)];
 
 fn word(options: &mut Options, word: String) -> Result<()> {
     options.containers.push(word);

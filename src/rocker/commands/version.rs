@@ -1,6 +1,6 @@
 //! `version`: what this program is.
 
-use crate::rocker::command::{Command, Flag, Rules};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::{list, print};
 
@@ -21,11 +21,9 @@ pub static COMMAND: Command<Options> = Command {
     about: "Show the version and what is built in.",
     more: "",
     rules: Rules::Harmless,
-    flags: &[Flag {
-        spec: "-f, --format FORMAT",
-        about: "Show it by a template, or as json",
-        set: |o, value| value.set(&mut o.format),
-    }],
+    flags: &[flag("-f, --format FORMAT", "Show it by a template, or as json", |o, value| {
+        value.set(&mut o.format)
+    })],
     word: |_, _| Ok(()),
     run: |_, options| {
         let rows = [

@@ -3,7 +3,7 @@
 use super::{Globals, each};
 use crate::container::volumes::{self, Volume};
 use crate::error::Result;
-use crate::rocker::command::{Command, Flag, Rules, Value};
+use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list;
 use crate::rocker::{print, when};
@@ -19,14 +19,6 @@ pub struct Options {
     force: bool,
     filters: Vec<String>,
     format: Option<String>,
-}
-
-const fn flag(
-    spec: &'static str,
-    about: &'static str,
-    set: fn(&mut Options, Value) -> Result<()>,
-) -> Flag<Options> {
-    Flag { spec, about, set }
 }
 
 fn word(options: &mut Options, word: String) -> Result<()> {
