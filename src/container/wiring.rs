@@ -22,6 +22,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Where a published port leads when there is no network: no socket connects to all hosts.
 const NOBODY: Address = Address { v6: false, number: 0xffff_ffff };
+/// So many files are left to the keeper for all else that it does, however many connect from outside.
+const FILES: usize = 64;
 /// How often a free port is looked for that is free in both families.
 const TRIES: usize = 16;
 
@@ -284,9 +286,9 @@ fn take_ports(
         state.port_mapping.push(port.text());
         state.net.ports.push(port);
     }
-    // A connection takes up to six descriptors.
-    limits::raise_open_files().context("raise the limit of open files")?;
-    wiring.proxy = Some(Proxy::new(all).context("watch the published ports")?);
+    let most = limits::raise_open_files().context("raise the limit of open files")?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(FILES + all.len());
+    wiring.proxy = Some(Proxy::new(all, most).context("watch the published ports")?);
     Ok(())
 }
 

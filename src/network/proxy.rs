@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(90);
 const LARGEST: usize = 64 << 10;
 /// Pipes that are kept for the next connection.
 const SPARE: usize = 16;
+/// The files of one connection: its sockets, and a pipe for each way.
+const FILES: usize = 6;
 
 /// A socket on a published port.
 #[derive(Debug)]
@@ -45,6 +47,12 @@ pub struct Proxy {
     buffer: Vec<u8>,
     /// The entries that are sessions.
     sessions: Vec<usize>,
+    /// How many entries are connections.
+    connections: usize,
+    /// How many files all this may have open.
+    most: usize,
+    /// Connections wait that could not be taken.
+    starved: bool,
 }
 
 /// What is watched under one number; the lowest bit of it tells the side of a connection.
@@ -87,10 +95,13 @@ struct Session {
 }
 
 impl Proxy {
-    pub fn new(sockets: Vec<Socket>) -> Result<Self> {
+    /// Carries what arrives at these sockets, with at most so many other files open; a connection
+    /// has room in any case.
+    pub fn new(sockets: Vec<Socket>, most: usize) -> Result<Self> {
         let watch = Watch::new()?;
         for (index, socket) in sockets.iter().enumerate() {
-            watch.add(socket.file.as_fd(), (index as u64) << 1, false)?;
+            // Connections that cannot be taken stay where they are, and must not wake anybody.
+            watch.add(socket.file.as_fd(), (index as u64) << 1, !socket.udp)?;
         }
         Ok(Self {
             watch,
@@ -99,6 +110,9 @@ impl Proxy {
             pipes: Vec::new(),
             buffer: Vec::new(),
             sessions: Vec::new(),
+            connections: 0,
+            most: most.max(FILES),
+            starved: false,
         })
     }
 
@@ -123,6 +137,8 @@ impl Proxy {
             self.entries.truncate(sockets);
             self.free.clear();
             self.sessions.clear();
+            self.connections = 0;
+            self.take_starved();
         }
     }
 
@@ -150,18 +166,59 @@ impl Proxy {
     }
 
     fn drop_entry(&mut self, index: usize) {
-        self.entries[index] = Entry::Free;
+        if let Entry::Connection(_) = std::mem::replace(&mut self.entries[index], Entry::Free) {
+            self.connections -= 1;
+        }
         self.free.push(index);
+        self.take_starved();
     }
 
-    /// Takes new connections; one that cannot be carried is closed.
+    /// Whether so many more files may be open.
+    fn has_room(&self, files: usize) -> bool {
+        self.connections * FILES + self.sessions.len() + files <= self.most
+    }
+
+    /// Looks again for connections that could not be taken.
+    fn take_starved(&mut self) {
+        if !std::mem::take(&mut self.starved) {
+            return;
+        }
+        for (index, entry) in self.entries.iter().enumerate() {
+            match entry {
+                Entry::Socket(socket) if !socket.udp => self.look_again(socket, index),
+                Entry::Socket(_) => {}
+                _ => break,
+            }
+        }
+    }
+
+    /// Has a socket told once more what waits at it.
+    fn look_again(&self, socket: &Socket, index: usize) {
+        let _ = self.watch.renew(socket.file.as_fd(), (index as u64) << 1);
+    }
+
+    /// Takes new connections; one that cannot be carried is closed. Where there is no room for more,
+    /// the others wait, as they do at a server that is busy.
     fn take_connections(&mut self, index: usize) {
         for _ in 0..TURNS {
             let Some(Entry::Socket(Socket { file, to, .. })) = self.entries.get(index) else {
                 return;
             };
             let to = *to;
-            let Ok(outer) = inet::accept(file.as_fd()) else { return };
+            if !self.has_room(FILES) {
+                self.starved = true;
+                return;
+            }
+            let outer = match inet::accept(file.as_fd()) {
+                Ok(outer) => outer,
+                Err(Errno::EAGAIN) => return,
+                // One that was given up by who made it.
+                Err(Errno::ECONNABORTED) => continue,
+                Err(_) => {
+                    self.starved = true;
+                    return;
+                }
+            };
             let Ok(inner) = inet::connect(to, false) else { continue };
             let place = self.place();
             let number = (place as u64) << 1;
@@ -171,9 +228,13 @@ impl Proxy {
                 .and_then(|()| self.watch.add(inner.as_fd(), number | 1, true));
             let connection = Connection { sides: [outer, inner], ways: Default::default() };
             self.entries[place] = Entry::Connection(Box::new(connection));
+            self.connections += 1;
             if watched.is_err() {
                 self.drop_entry(place);
             }
+        }
+        if let Some(Entry::Socket(socket)) = self.entries.get(index) {
+            self.look_again(socket, index);
         }
     }
 
@@ -232,6 +293,9 @@ impl Proxy {
             return Some(*session);
         }
         self.forget_idle();
+        if !self.has_room(1) {
+            return None;
+        }
         let socket = inet::connect(to, true).ok()?;
         let place = self.place();
         if self.watch.add(socket.as_fd(), (place as u64) << 1, false).is_err() {
@@ -253,7 +317,7 @@ impl Proxy {
         };
         let mut gone: Vec<usize> = self.sessions.clone();
         gone.retain(|index| now.duration_since(used(*index)) > IDLE);
-        if gone.is_empty() && self.sessions.len() >= SESSIONS {
+        if gone.is_empty() && (self.sessions.len() >= SESSIONS || !self.has_room(1)) {
             gone.extend(self.sessions.iter().copied().min_by_key(|index| used(*index)));
         }
         self.sessions.retain(|index| !gone.contains(index));
@@ -365,7 +429,7 @@ mod tests {
         let file = inet::listen(LOOPBACK, udp).unwrap();
         let port = inet::local_port(file.as_fd()).unwrap();
         let to = Peer { port: to, ..LOOPBACK };
-        let mut proxy = Proxy::new(vec![Socket { file, udp, v6: false, to }]).unwrap();
+        let mut proxy = Proxy::new(vec![Socket { file, udp, v6: false, to }], 1000).unwrap();
         std::thread::spawn(move || {
             loop {
                 let mut list = [io::Poll::readable(proxy.watch())];
@@ -407,6 +471,33 @@ mod tests {
     }
 
     #[test]
+    fn connections_for_which_there_is_no_room_wait_and_wake_nobody() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = Peer { port: server.local_addr().unwrap().port(), ..LOOPBACK };
+        let file = inet::listen(LOOPBACK, false).unwrap();
+        let port = inet::local_port(file.as_fd()).unwrap();
+        let socket = Socket { file, udp: false, v6: false, to };
+        let mut proxy = Proxy::new(vec![socket], 2 * FILES).unwrap();
+        let mut settle = |milliseconds| {
+            while io::poll(&mut [io::Poll::readable(proxy.watch())], milliseconds) == Ok(1) {
+                proxy.serve();
+            }
+            proxy.connections
+        };
+        let mut clients: Vec<TcpStream> =
+            (0..5).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        assert_eq!(settle(200), 2);
+        for left in [2, 1] {
+            // Both ends have to be gone.
+            clients.drain(..2);
+            for _ in 0..2 {
+                drop(server.accept().unwrap());
+            }
+            assert_eq!(settle(200), left);
+        }
+    }
+
+    #[test]
     fn a_port_that_leads_elsewhere_carries_nothing_to_where_it_led() {
         let old = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = old.local_addr().unwrap().port();
@@ -414,7 +505,7 @@ mod tests {
         let file = inet::listen(LOOPBACK, false).unwrap();
         let outside = inet::local_port(file.as_fd()).unwrap();
         let to = Peer { port, ..LOOPBACK };
-        let mut proxy = Proxy::new(vec![Socket { file, udp: false, v6: false, to }]).unwrap();
+        let mut proxy = Proxy::new(vec![Socket { file, udp: false, v6: false, to }], 1000).unwrap();
         let serve = |proxy: &mut Proxy| {
             let client = TcpStream::connect(("127.0.0.1", outside)).unwrap();
             io::poll(&mut [io::Poll::readable(proxy.watch())], 1000).unwrap();

@@ -31,10 +31,11 @@ pub fn lower_open_files(soft: u64, hard: u64) -> Result<()> {
     lower(OPEN_FILES, soft, hard)
 }
 
-/// Lets this process have as many files open as it may.
-pub fn raise_open_files() -> Result<()> {
+/// Lets this process have as many files open as it may, and tells how many.
+pub fn raise_open_files() -> Result<u64> {
     let limit = get(0, OPEN_FILES)?;
-    put(0, OPEN_FILES, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
+    put(0, OPEN_FILES, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })?;
+    Ok(limit.rlim_max)
 }
 
 /// Has the kernel write no core files of this process, unless it asks for them.
