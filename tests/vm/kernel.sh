@@ -5,7 +5,9 @@
 # checksum in apt's lists, so another version never passes for this one. The directory holds
 # vmlinuz, release, modules.builtin and modules/. Of an older SUITE than this machine's apt keeps
 # lists beside the kernels, from the same mirror.
+# without-OPTION is one that built.sh makes.
 set -eu
+case $1 in without-*) exec "$(dirname "$0")/built.sh" "${1#without-}" ;; esac
 cache=${ROCKER_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rocker-vm}
 suite= name=$1
 case $name in *:*) suite=${name%%:*} name=${name#*:} ;; esac

@@ -5,7 +5,8 @@
 # part of a small machine. `host` leaves out the subjects in which the host hardly matters: the
 # command line, wrong input, what is done to archives and images, the examples and the terminal.
 # `network`: networks, ports and volumes; `proxy`: of those what needs no nf_tables; `loopback`: what
-# needs no network; `kernel`: what the kernel decides, as every kind does. What tests/vm/left-out names is not run in any machine.
+# needs no network; `kernel`: what the kernel decides, as every kind does but `namespaces`, for kernels on
+# which no container runs. What tests/vm/left-out names is not run in any machine.
 # With ROCKER_VM_TESTS only those whose names match that pattern.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,6 +23,7 @@ proxy)
     ;;
 loopback) pattern='^(run|lifecycle|volumes)::' nothing='::(both_streams|volumes_are_made)' ;;
 kernel) pattern=$kernel ;;
+namespaces) pattern='::what_this_kernel_has_of_namespaces' kernel=$pattern ;;
 esac
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
 names=$("$2" --list --format terse | sed -n 's/: test$//p')
