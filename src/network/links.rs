@@ -33,6 +33,14 @@ pub struct End<'a> {
     pub netns: BorrowedFd<'a>,
 }
 
+/// What is known of an interface of the host.
+pub struct Interface {
+    pub index: u32,
+    pub mac: [u8; 6],
+    /// It is up, and has an address of IPv4.
+    pub in_use: bool,
+}
+
 /// `struct ifinfomsg`, with these flags set where `change` says so.
 fn link(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -123,6 +131,19 @@ impl Links {
         }
     }
 
+    /// An interface with what is known of it by its name alone.
+    pub fn look(&self, name: &str) -> Result<Option<Interface>> {
+        let Some(index) = self.index(name)? else { return Ok(None) };
+        let socket = self.0.socket();
+        let known = net::hardware_address(socket, name)
+            .and_then(|mac| Ok(Interface { index, mac, in_use: net::is_in_use(socket, name)? }));
+        match known {
+            // It has just gone.
+            Err(Errno::ENODEV) => Ok(None),
+            other => other.map(Some).context(format_args!("look at interface {name}")),
+        }
+    }
+
     /// The same where it must be there.
     fn required(&self, name: &str) -> Result<u32> {
         self.index(name)?.ok_or_else(|| Error::new(format!("there is no interface {name}")))
@@ -147,13 +168,16 @@ impl Links {
         self.required(name)
     }
 
-    /// Gives an interface its last name and brings it up, without an address of its own making.
-    pub fn rename_up(&mut self, index: u32, name: &str) -> Result<()> {
+    /// Brings an interface up, without an address of its own making. One that is down can get
+    /// another name with that.
+    pub fn bring_up(&mut self, index: u32, rename: Option<&str>) -> Result<()> {
         let mut messages = Messages::default();
         put_quiet(&mut messages, index, None);
         messages.start(libc::RTM_NEWLINK, ACK, &link(index, UP, UP));
-        messages.put_text(libc::IFLA_IFNAME, name);
-        explain(self.0.send(messages), format_args!("bring up {name}"))
+        if let Some(name) = rename {
+            messages.put_text(libc::IFLA_IFNAME, name);
+        }
+        explain(self.0.send(messages), "bring up the bridge")
     }
 
     pub fn add_address(&mut self, index: u32, address: Address, prefix: u8) -> Result<()> {

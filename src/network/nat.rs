@@ -402,7 +402,7 @@ fn keep_router_advertisements() {
     }
 }
 
-/// Sets what a bridge needs: nobody is told of a shorter way past it, and where the kernel has our
+/// Sets what a bridge needs: nobody is told of a shorter way past it, or listened to as a router, and where the kernel has our
 /// table, which keeps members from the host's 127.0.0.0/8, packets of 127.0.0.1 may leave by it, for
 /// published ports.
 pub fn prepare_bridge(name: &str, translated: bool) -> Result<()> {
@@ -412,7 +412,16 @@ pub fn prepare_bridge(name: &str, translated: bool) -> Result<()> {
     if translated {
         control::write(&dir, "route_localnet", "1").context(what())?;
     }
-    control::write(&dir, "send_redirects", "0").context(what())
+    control::write(&dir, "send_redirects", "0").context(what())?;
+    // A member must not be the host's router.
+    let path = format!("sys/net/ipv6/conf/{name}");
+    match proc::dir(&path) {
+        // A host without IPv6.
+        Err(Errno::ENOENT) => Ok(()),
+        dir => dir
+            .and_then(|dir| control::write(&dir, "accept_ra", "0"))
+            .context(format_args!("set /proc/{path}")),
+    }
 }
 
 /// An error for what needs nf_tables on a kernel without.

@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::hash;
-use super::links::{End, Links};
+use super::links::{End, Interface, Links};
 use super::nat::{self, Nat};
 use super::store::{DEFAULT, Network, Store, Wanted};
 use crate::error::{Context, Error, Result};
@@ -45,15 +45,35 @@ pub fn is_missing(error: &Error) -> bool {
 /// tables.
 pub fn ensure(store: &Store, network: &Network) -> Result<Up> {
     let links = Links::open()?;
-    let bridge = links.index(&network.bridge)?;
+    let found = find_bridge(&links, network)?;
     let mut nat = Nat::open()?;
     let tables = match &mut nat {
         Some(nat) => has_tables(nat, network)?,
         None => None,
     };
-    match (bridge, tables) {
-        (Some(bridge), None | Some(true)) => Ok(Up { links, bridge, translated: tables.is_some() }),
+    match (found, tables) {
+        (Some(Interface { index, in_use: true, .. }), None | Some(true)) => {
+            Ok(Up { links, bridge: index, translated: tables.is_some() })
+        }
         _ => make(store, network, links, nat),
+    }
+}
+
+/// The hardware address of a network's bridge. Another interface does not have it, whatever it is
+/// called.
+fn bridge_mac(network: &Network) -> [u8; 6] {
+    mac(&format!("{} {}", network.id, network.name))
+}
+
+/// The bridge of a network, where it is there. An error where an interface of the host's own has its
+/// name.
+fn find_bridge(links: &Links, network: &Network) -> Result<Option<Interface>> {
+    match links.look(&network.bridge)? {
+        Some(other) if other.mac != bridge_mac(network) => {
+            let what = format!("the interface {} is no bridge of rocker's", network.bridge);
+            Err(Error::new(what).hint(format!("rename it, or rocker network rm {}", network.name)))
+        }
+        found => Ok(found),
     }
 }
 
@@ -76,8 +96,15 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
         Some(mut nat) => translate(store, network, &mut nat)?,
         None => false,
     };
-    let bridge = match links.index(&network.bridge)? {
-        Some(bridge) => bridge,
+    let bridge = match find_bridge(&links, network)? {
+        Some(bridge) => {
+            if !bridge.in_use {
+                // Somebody took it down, or its address away.
+                equip(&mut links, bridge.index, &network.bridge, network, translated)?;
+                links.bring_up(bridge.index, None)?;
+            }
+            bridge.index
+        }
         None => make_bridge(store, network, &mut links, translated)?,
     };
     Ok(Up { links, bridge, translated })
@@ -97,25 +124,33 @@ fn make_bridge(
     links.try_pair()?;
     let draft = format!("rk-{:08x}", store.mark as u32);
     links.delete(&draft)?;
-    let index = links.create_bridge(&draft, mac(&format!("{} {}", network.id, network.name)))?;
-    let mut finish = || {
-        let pools = network.pools()?;
-        for pool in &pools {
-            links.add_address(index, pool.gateway, pool.subnet.prefix)?;
-        }
-        if pools.iter().any(|pool| pool.subnet.base.v6) {
-            // One that it gave itself would be of no use for two seconds, and nobody found by it.
-            links.add_address(index, LINK_LOCAL, 64)?;
-        }
-        nat::prepare_bridge(&draft, translated)?;
-        links.rename_up(index, &network.bridge)
-    };
-    let finished = finish();
+    let index = links.create_bridge(&draft, bridge_mac(network))?;
+    let finished = equip(links, index, &draft, network, translated)
+        .and_then(|()| links.bring_up(index, Some(&network.bridge)));
     if finished.is_err() {
         // The first error is the one to report; the next attempt removes it.
         let _ = links.delete(&draft);
     }
     finished.map(|()| index)
+}
+
+/// Gives a bridge, by the name that it has now, its addresses and settings.
+fn equip(
+    links: &mut Links,
+    index: u32,
+    name: &str,
+    network: &Network,
+    translated: bool,
+) -> Result<()> {
+    let pools = network.pools()?;
+    for pool in &pools {
+        links.add_address(index, pool.gateway, pool.subnet.prefix)?;
+    }
+    if pools.iter().any(|pool| pool.subnet.base.v6) {
+        // One that it gave itself would be of no use for two seconds, and nobody found by it.
+        links.add_address(index, LINK_LOCAL, 64)?;
+    }
+    nat::prepare_bridge(name, translated)
 }
 
 /// Has the kernel translate for this network, and for the others of the engine when the table had
@@ -144,7 +179,11 @@ fn translate(store: &Store, network: &Network, nat: &mut Nat) -> Result<bool> {
 
 /// Takes the bridge of a network down, and what the kernel does for it. May be called twice.
 pub fn down(network: &Network) -> Result<()> {
-    Links::open()?.delete(&network.bridge)?;
+    let mut links = Links::open()?;
+    // Under its name may be an interface of the host's own.
+    if links.look(&network.bridge)?.is_some_and(|found| found.mac == bridge_mac(network)) {
+        links.delete(&network.bridge)?;
+    }
     if let Some(mut nat) = Nat::open()? {
         for v6 in [false, true] {
             nat.change_network(network, v6, false)?;

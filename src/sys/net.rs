@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use super::{Result, owned};
+use super::{Errno, Result, owned};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
@@ -41,15 +41,38 @@ pub fn namespace_of(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
     unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), GET_NAMESPACE, 0) }.map(owned)
 }
 
-/// The number of an interface in the namespace of `socket`. `ENODEV` where there is none.
-pub fn interface_index(socket: BorrowedFd<'_>, name: &str) -> Result<u32> {
+/// Asks about an interface in the namespace of `socket`; gives what the kernel filled in.
+fn ask(socket: BorrowedFd<'_>, number: u64, name: &str) -> Result<libc::__c_anonymous_ifr_ifru> {
     let mut request = request(name.as_bytes());
     let (raw, pointer) = (socket.as_raw_fd(), &raw mut request);
-    // SAFETY: the structure is the one that the request takes, and lives for the whole call; the
-    // kernel has filled in the number when it succeeds.
-    let index = unsafe {
-        syscall!(Sysno::ioctl, raw, libc::SIOCGIFINDEX as u64, pointer)?;
-        request.ifr_ifru.ifru_ifindex
-    };
-    Ok(index as u32)
+    // SAFETY: the structure is the one that the request takes, and lives for the whole call.
+    unsafe { syscall!(Sysno::ioctl, raw, number, pointer) }?;
+    Ok(request.ifr_ifru)
+}
+
+/// The number of an interface in the namespace of `socket`. `ENODEV` where there is none.
+pub fn interface_index(socket: BorrowedFd<'_>, name: &str) -> Result<u32> {
+    let answer = ask(socket, libc::SIOCGIFINDEX as u64, name)?;
+    // SAFETY: this request fills in the number.
+    Ok(unsafe { answer.ifru_ifindex } as u32)
+}
+
+/// The hardware address of an interface, as for `interface_index`.
+pub fn hardware_address(socket: BorrowedFd<'_>, name: &str) -> Result<[u8; 6]> {
+    let answer = ask(socket, libc::SIOCGIFHWADDR as u64, name)?;
+    // SAFETY: this request fills in the address.
+    let bytes = unsafe { answer.ifru_hwaddr }.sa_data;
+    Ok(std::array::from_fn(|index| bytes[index] as u8))
+}
+
+/// Whether an interface is up and has an address of IPv4, as for `interface_index`.
+pub fn is_in_use(socket: BorrowedFd<'_>, name: &str) -> Result<bool> {
+    let answer = ask(socket, libc::SIOCGIFFLAGS as u64, name)?;
+    // SAFETY: this request fills in the flags.
+    let flags = i32::from(unsafe { answer.ifru_flags });
+    Ok(flags & libc::IFF_UP != 0
+        && match ask(socket, libc::SIOCGIFADDR as u64, name) {
+            Err(Errno::EADDRNOTAVAIL) => false,
+            other => other.map(|_| true)?,
+        })
 }
