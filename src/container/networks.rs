@@ -2,16 +2,17 @@
 
 use super::membership::{check_aliases, joined, parse_mac, plain_addresses};
 use super::names;
-use super::record::{Endpoint, Membership, Record, State, Status};
+use super::record::{Endpoint, Membership, NetState, Record, State, Status};
 use super::state::settle;
 use super::store::{Container, Engine, is_id, no_such_container};
 use super::wiring::{self, lead_ports, lease, lives};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, warn};
 use crate::network::links::{End, Links};
 use crate::network::store::{DEFAULT, Network, Wanted};
 use crate::network::up;
 use crate::network::{Store, ipam};
 use crate::runtime::state as processes;
+use crate::sys::fs::Lock;
 use crate::sys::time;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,12 +26,14 @@ pub struct ConnectOptions {
 /// Makes a network and brings it up.
 pub fn create_network(engine: &Engine, wanted: Wanted) -> Result<Network> {
     let created = time::now() / 1_000_000_000;
-    up::create(&wiring::store(engine)?, &Wanted { created, ..wanted })
+    let (network, up) = up::create(&wiring::store(engine)?, &Wanted { created, ..wanted })?;
+    wiring::complete(engine, &up)?;
+    Ok(network)
 }
 
-/// All networks, by name.
+/// All networks, by name, with a warning for each that is damaged.
 pub fn networks(engine: &Engine) -> Result<Vec<Network>> {
-    wiring::store(engine)?.list()
+    wiring::store(engine)?.list_all(&mut |error| warn(error))
 }
 
 /// A network, and the running containers that are its members.
@@ -46,8 +49,8 @@ pub fn network(engine: &Engine, name: &str) -> Result<(Network, Vec<(State, Endp
 }
 
 /// The owners of leases who live: by their names where they have one.
-fn users(engine: &Engine, network: &Network) -> Result<Vec<String>> {
-    let leases = wiring::store(engine)?.leases(&network.name)?;
+fn users(engine: &Engine, store: &Store, network: &str) -> Result<Vec<String>> {
+    let leases = store.leases(network)?;
     let mut users = Vec::new();
     for (_, text) in ipam::members(&leases)? {
         let mut words = text.split(' ');
@@ -63,14 +66,37 @@ fn users(engine: &Engine, network: &Network) -> Result<Vec<String>> {
 /// Removes a network that no running container uses.
 pub fn remove_network(engine: &Engine, name: &str) -> Result<()> {
     let store = wiring::store(engine)?;
-    let network = store.find(name)?;
-    let users = users(engine, &network)?;
-    if !users.is_empty() {
-        let name = &network.name;
-        let what = format!("network {name} is in use by {}", users.join(", "));
-        return Err(Error::new(what).hint(format!("rocker network disconnect {name} CONTAINER")));
+    let users = match store.is_damaged(name) {
+        true => try_forget(engine, &store, name)?,
+        false => try_remove(engine, &store, &store.find(name)?)?,
+    };
+    if users.is_empty() {
+        return Ok(());
     }
-    up::remove(&store, &network)
+    let what = format!("network {name} is in use by {}", users.join(", "));
+    Err(Error::new(what).hint(format!("rocker network disconnect {name} CONTAINER")))
+}
+
+/// Removes what is left of a network that cannot be read, as `try_remove` does. Which bridge was its own
+/// nobody knows: that stays until the host boots.
+fn try_forget(engine: &Engine, store: &Store, name: &str) -> Result<Vec<String>> {
+    let turn = store.lock()?;
+    let users = users(engine, store, name)?;
+    if users.is_empty() {
+        store.forget(name, &turn)?;
+    }
+    Ok(users)
+}
+
+/// Removes a network, unless it is in use: then the names of its users are given.
+fn try_remove(engine: &Engine, store: &Store, network: &Network) -> Result<Vec<String>> {
+    // Nobody takes an address of it meanwhile.
+    let _held = store.hold(network, Lock::Exclusive)?;
+    let users = users(engine, store, &network.name)?;
+    if users.is_empty() {
+        up::remove(store, network)?;
+    }
+    Ok(users)
 }
 
 /// Removes all networks that nobody uses, but for the default one. Gives their names.
@@ -78,8 +104,7 @@ pub fn prune_networks(engine: &Engine) -> Result<Vec<String>> {
     let store = wiring::store(engine)?;
     let mut removed = Vec::new();
     for network in store.list()? {
-        if network.name != DEFAULT && users(engine, &network)?.is_empty() {
-            up::remove(&store, &network)?;
+        if network.name != DEFAULT && try_remove(engine, &store, &network)?.is_empty() {
             removed.push(network.name);
         }
     }
@@ -108,7 +133,10 @@ fn open(engine: &Engine, name: &str) -> Result<Open> {
 /// Makes a container a member of a network; one that runs at once, another when it starts.
 pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) -> Result<()> {
     let store = wiring::store(engine)?;
-    let network = store.find(name)?;
+    let network = match name {
+        DEFAULT => up::default_network(&store, time::now() / 1_000_000_000)?,
+        _ => store.find(name)?,
+    };
     let Open { container, mut record, mut state, pidfd } = open(engine, of)?;
     let shown = &network.name;
     if record.net.memberships.is_empty() && record.network != "none" {
@@ -164,16 +192,13 @@ fn attach(
 ) -> Result<()> {
     let Some(membership) = record.net.memberships.last() else { return Ok(()) };
     let mut up = up::ensure(store, network)?;
+    wiring::complete(engine, &up)?;
     let mut inside = up.inside(pidfd.as_fd())?;
-    let taken = |name: &str| state.net.endpoints.iter().any(|one| one.interface == name);
-    let interface = (0..1000).map(|number| format!("eth{number}")).find(|name| !taken(name));
     let mut endpoint = Endpoint {
         network: network.name.clone(),
-        interface: interface.unwrap_or_default(),
+        interface: free_interface(&inside, &state.net.endpoints)?,
         ..Default::default()
     };
-    // What a connect left that was ended in between.
-    inside.delete(&endpoint.interface)?;
     lease(engine, store, network, record, &mut endpoint, membership)?;
     let netns = inside.namespace()?;
     let mac = parse_mac(&endpoint.mac)?;
@@ -185,6 +210,17 @@ fn attach(
     wiring::lead_out(&mut state.net);
     connected?;
     wiring::configure(&mut inside, &state.net.endpoints[others..])
+}
+
+/// A name for one more interface, which neither an endpoint has nor what was renamed inside.
+fn free_interface(inside: &Links, endpoints: &[Endpoint]) -> Result<String> {
+    for number in 0..1000 {
+        let name = format!("eth{number}");
+        if !endpoints.iter().any(|one| one.interface == name) && inside.index(&name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(Error::new("the container has too many interfaces"))
 }
 
 /// Takes what a container has of a network away from it; these networks stay.
@@ -202,15 +238,16 @@ fn leave(
     let left = state.net.endpoints.iter().position(|one| one.network == network);
     let left = left.map(|index| state.net.endpoints.remove(index));
     lead_ports(&state.net, left.as_slice(), &[])?;
-    if let (Some(pidfd), Some(left)) = (pidfd, &left) {
-        let mut inside = up::inside(&Links::open()?, pidfd.as_fd())?;
-        inside.delete(&left.interface)?;
-        if !left.gateways.is_empty() {
+    if let Some(pidfd) = pidfd {
+        // A network that has been removed has no bridge that could be joined.
+        let network = store.open(network)?;
+        up::unplug(&container.id, network.as_ref())?;
+        if left.is_some_and(|left| !left.gateways.is_empty()) {
             for one in &mut state.net.endpoints {
                 one.gateways = store.find(&one.network)?.gateways();
             }
             wiring::lead_out(&mut state.net);
-            wiring::configure(&mut inside, &state.net.endpoints)?;
+            configure_present(&mut up::inside(&Links::open()?, pidfd.as_fd())?, &state.net)?;
         }
     }
     if state.status == Status::Running {
@@ -223,6 +260,16 @@ fn leave(
         // The network may have been removed meanwhile.
         Err(_) => Ok(()),
     }
+}
+
+/// Gives interfaces their addresses and ways out anew; what was renamed inside is left alone.
+fn configure_present(inside: &mut Links, net: &NetState) -> Result<()> {
+    for endpoint in &net.endpoints {
+        if inside.index(&endpoint.interface)?.is_some() {
+            wiring::configure(inside, std::slice::from_ref(endpoint))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a container out of a network.

@@ -164,6 +164,8 @@ pub struct Endpoint {
     /// `ADDRESS/PREFIX`, one of each family of the network.
     pub addresses: Vec<String>,
     pub gateways: Vec<String>,
+    /// Set on a network that leads nowhere.
+    pub internal: Option<bool>,
 }
 
 /// What a container that is not like every other stores of its rights.

@@ -151,7 +151,7 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
 /// Removes what a container needs only while it runs. May be called at any time, twice.
 pub fn clean_up(engine: &Engine, container: &Container, state: &State) -> Result<()> {
     remove_socket(engine, container);
-    wiring::release(engine, &container.id, &state.net)?;
+    wiring::release(engine, container, &state.net)?;
     match state.cgroups.is_empty() {
         false => cgroups::open(&state.cgroups)?.destroy(),
         true => cgroups::remove_leftovers(&cgroups::Host::read()?, &container.id),

@@ -15,6 +15,7 @@ use crate::network::up::{self, Up};
 use crate::network::{Address, Store};
 use crate::runtime::Process;
 use crate::runtime::state as processes;
+use crate::sys::fs::Lock;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
 use crate::sys::{Errno, limits, proc, time};
@@ -24,6 +25,9 @@ use std::os::fd::{AsFd, OwnedFd};
 const NOBODY: Address = Address { v6: false, number: 0xffff_ffff };
 /// So many files are left to the keeper for all else that it does, however many connect from outside.
 const FILES: usize = 64;
+/// A file beside the record of a container whose network others have joined: it does not go with the
+/// last process of that container.
+const SHARED: &str = "shared";
 /// How often a free port is looked for that is free in both families.
 const TRIES: usize = 16;
 
@@ -57,6 +61,20 @@ pub fn lives(engine: &Engine, id: &str) -> bool {
     container.unlock();
     let state = container.stored_state();
     state.is_ok_and(|state| boot_id().is_ok_and(|boot| state.has_processes(&boot)))
+}
+
+/// Has nothing lead any more to what a container that was killed had of networks: who takes its
+/// address over is a stranger.
+fn evict(engine: &Engine, id: &str) -> Result<()> {
+    let Some(container) = engine.open_id(id)? else { return Ok(()) };
+    // Otherwise somebody is at work on it, who does the same.
+    if container.try_lock() {
+        if let Ok(state) = container.stored_state() {
+            release(engine, &container, &state.net)?;
+        }
+        container.unlock();
+    }
+    Ok(())
 }
 
 /// Makes the default network where it is missing, before a container is started that wants it.
@@ -112,16 +130,40 @@ pub fn create_process(
     create: &dyn Fn() -> Result<Process>,
 ) -> Result<Process> {
     let Some(id) = shared(record) else { return create() };
-    let state = match engine.open_id(id)? {
-        Some(container) => container.stored_state()?,
-        None => return Err(no_such_container(id)),
-    };
+    let other = engine.open_id(id)?.ok_or_else(|| no_such_container(id))?;
+    let state = other.stored_state()?;
+    // Before its process is looked for: once that has ended, `release` looks for the mark.
+    match other.dir.create(SHARED, 0o600) {
+        Ok(_) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno).context("mark the network as shared"),
+    }
     let pidfd = processes::open(state.pid, state.pid_start)?.ok_or_else(|| not_running(id))?;
     let home = Links::open()?.namespace()?;
     process::setns(pidfd.as_fd(), Namespaces::NET).context("enter the other's network")?;
     let made = create();
     process::setns(home.as_fd(), Namespaces::NET).context("come back from the other's network")?;
     made
+}
+
+/// Tells tables that had to be made anew, since somebody had removed them, of the published ports of
+/// all containers that run.
+pub fn complete(engine: &Engine, up: &Up) -> Result<()> {
+    if !up.anew {
+        return Ok(());
+    }
+    let boot = boot_id()?;
+    for (parent, _) in engine.parents()? {
+        for id in engine.ids_in(&parent)? {
+            // What has just gone, or is damaged, publishes nothing.
+            if let Ok(Some(container)) = engine.open_id(&id)
+                && let Ok(state) = container.stored_state()
+                && state.has_processes(&boot)
+            {
+                lead_ports(&state.net, &[], &state.net.endpoints)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes addresses and ports for a container that is about to start, and notes them in its state.
@@ -141,16 +183,11 @@ pub fn reserve(
     let store = store(engine)?;
     let mut translated = true;
     for (index, wanted) in record.net.memberships.iter().enumerate() {
-        let network = store.find(&wanted.network)?;
-        let up = up::ensure(&store, &network)?;
+        let interface = format!("eth{index}");
+        let (up, endpoint) = connect(engine, &store, record, wanted, &interface)?;
+        complete(engine, &up)?;
         translated &= up.translated;
         wiring.ups.push(up);
-        let mut endpoint = Endpoint {
-            network: network.name.clone(),
-            interface: format!("eth{index}"),
-            ..Default::default()
-        };
-        lease(engine, &store, &network, record, &mut endpoint, wanted)?;
         state.net.endpoints.push(endpoint);
     }
     lead_out(&mut state.net);
@@ -165,6 +202,36 @@ pub fn reserve(
         false => names::refresh(engine, &store, &named)?,
     }
     Ok(wiring)
+}
+
+/// Brings up one network of a container, and takes its address there.
+fn connect(
+    engine: &Engine,
+    store: &Store,
+    record: &Record,
+    wanted: &Membership,
+    interface: &str,
+) -> Result<(Up, Endpoint)> {
+    loop {
+        let network = match &*wanted.network {
+            // It may have been removed while this container waited to be started again.
+            DEFAULT => up::default_network(store, time::now() / 1_000_000_000)?,
+            name => store.find(name)?,
+        };
+        let mut endpoint = Endpoint {
+            network: network.name.clone(),
+            interface: interface.to_owned(),
+            ..Default::default()
+        };
+        let connected = up::ensure(store, &network).and_then(|up| {
+            lease(engine, store, &network, record, &mut endpoint, wanted).map(|()| up)
+        });
+        match connected {
+            // Removed a moment ago: others stay so.
+            Err(_) if network.name == DEFAULT && store.check(&network).is_err() => {}
+            other => return other.map(|up| (up, endpoint)),
+        }
+    }
 }
 
 /// Writes /etc/hosts of a container that is on no network with names: of others it knows nothing.
@@ -199,6 +266,7 @@ pub fn lease(
     endpoint: &mut Endpoint,
     wanted: &Membership,
 ) -> Result<()> {
+    let _held = store.hold(network, Lock::Shared)?;
     let leases = store.leases(&network.name)?;
     let asked = network.wanted(&wanted.addresses)?;
     let text = lease_text(record, &wanted.aliases);
@@ -207,6 +275,7 @@ pub fn lease(
         text: &text,
         place: crate::network::hash(&record.id),
         lives: &|id| lives(engine, id),
+        evict: &|id| evict(engine, id),
     };
     for Pool { subnet, gateway } in network.pools()? {
         let wanted = asked.iter().find(|address| address.v6 == subnet.base.v6).copied();
@@ -222,6 +291,7 @@ pub fn lease(
         endpoint.mac.clone_from(&wanted.mac);
     }
     endpoint.gateways = network.gateways();
+    endpoint.internal = network.internal.then_some(true);
     Ok(())
 }
 
@@ -247,6 +317,15 @@ pub fn endpoint_addresses(endpoints: &[Endpoint]) -> Result<Vec<(Address, u8)>> 
     Ok(list)
 }
 
+/// The addresses that published ports can lead to: nobody outside reaches an internal network.
+fn published_addresses(endpoints: &[Endpoint]) -> Result<Vec<(Address, u8)>> {
+    let mut list = Vec::new();
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.internal.is_none()) {
+        list.extend(endpoint_addresses(std::slice::from_ref(endpoint))?);
+    }
+    Ok(list)
+}
+
 fn peer(address: Address, port: u16) -> Peer {
     Peer { v6: address.v6, number: address.number, port }
 }
@@ -267,7 +346,7 @@ fn take_ports(
         "" => "nft".to_owned(),
         mode => mode.to_owned(),
     };
-    let inner = endpoint_addresses(&state.net.endpoints)?;
+    let inner = published_addresses(&state.net.endpoints)?;
     let mut all = Vec::new();
     for port in &record.net.ports {
         let mut taken = None;
@@ -331,7 +410,7 @@ fn target(inner: &[(Address, u8)], v6: bool) -> Address {
 
 /// What nf_tables is told of the published ports of a container that has these endpoints.
 fn mappings(net: &NetState, endpoints: &[Endpoint]) -> Result<Vec<Mapping>> {
-    let inner = endpoint_addresses(endpoints)?;
+    let inner = published_addresses(endpoints)?;
     let mut list = Vec::new();
     for port in &net.ports {
         for at in places(port)? {
@@ -367,7 +446,7 @@ impl Wiring {
             && let file = stat.inode ^ stat.modified.1 as u64
             && self.told != file
             && let Ok(state) = container.stored_state()
-            && let Ok(inner) = endpoint_addresses(&state.net.endpoints)
+            && let Ok(inner) = published_addresses(&state.net.endpoints)
         {
             self.told = file;
             proxy.lead([false, true].map(|v6| target(&inner, v6)));
@@ -417,7 +496,7 @@ pub fn end(engine: &Engine, container: &Container, started_with: &NetState) {
     }
     let now = container.stored_state().map(|state| state.net);
     // What cannot be given back is taken by whoever finds that its owner has gone.
-    let _ = release(engine, &container.id, now.as_ref().unwrap_or(started_with));
+    let _ = release(engine, container, now.as_ref().unwrap_or(started_with));
 }
 
 /// Gives back the addresses of containers that are gone: a keeper that was killed may not have
@@ -436,18 +515,23 @@ pub fn sweep(engine: &Engine) -> Result<()> {
 }
 
 /// Gives back what a container that has ended had of networks. May be called at any time, twice.
-pub fn release(engine: &Engine, id: &str, net: &NetState) -> Result<()> {
+pub fn release(engine: &Engine, container: &Container, net: &NetState) -> Result<()> {
     if net.endpoints.is_empty() {
         return Ok(());
     }
     lead_ports(net, &net.endpoints, &[])?;
+    if container.dir.stat(SHARED).is_ok() {
+        // Who stays in that network must not answer for the next owner of the addresses.
+        up::unplug(&container.id, None)?;
+        container.dir.unlink(SHARED).context("note that the network is not shared")?;
+    }
     let store = store(engine)?;
     for endpoint in &net.endpoints {
         // The network may have been removed meanwhile.
         if let Ok(leases) = store.leases(&endpoint.network) {
             for text in &endpoint.addresses {
                 let address = text.split('/').next().unwrap_or_default();
-                ipam::give_back(&leases, address, id)?;
+                ipam::give_back(&leases, address, &container.id)?;
             }
         }
     }

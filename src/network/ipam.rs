@@ -22,6 +22,8 @@ pub struct Owner<'a> {
     pub place: u64,
     /// Whether the owner of this id still has a use for what it leased.
     pub lives: &'a dyn Fn(&str) -> bool,
+    /// Takes from an owner that has none whatever still leads to its addresses.
+    pub evict: &'a dyn Fn(&str) -> Result<()>,
 }
 
 /// The id at the start of a lease's text.
@@ -58,30 +60,34 @@ fn try_take(leases: &Dir, address: Address, owner: &Owner<'_>) -> Result<bool> {
         Err(Errno::EEXIST) => {}
         other => return other.context(what()).map(|()| true),
     }
-    let stale = |text: Option<String>| match text.as_deref().map(id) {
-        Some(other) => other == owner.id || !(owner.lives)(other),
-        None => false,
-    };
-    if !stale(read(leases, &name)) {
+    let is_free = |holder: &str| holder == owner.id || !(owner.lives)(holder);
+    let Some(holder) = holder(leases, &name).filter(|holder| is_free(holder)) else {
         return Ok(false);
+    };
+    if holder != owner.id {
+        (owner.evict)(&holder)?;
     }
     // Only one may replace a lease; looked at again, because another one may just have done so.
-    let turn = lock(leases)?;
-    if !stale(read(leases, &name)) {
-        return Ok(false);
+    let _turn = lock(leases)?;
+    match self::holder(leases, &name) {
+        Some(holder) if !is_free(&holder) => return Ok(false),
+        Some(_) => leases.unlink(&name).context(what())?,
+        None => {}
     }
-    leases.unlink(&name).context(what())?;
-    let taken = match write(leases, &name, owner) {
+    match write(leases, &name, owner) {
         Err(Errno::EEXIST) => Ok(false),
         other => other.context(what()).map(|()| true),
-    };
-    drop(turn);
-    taken
+    }
+}
+
+/// The id of whoever has an address.
+fn holder(leases: &Dir, name: &str) -> Option<String> {
+    read(leases, name).map(|text| id(&text).to_owned())
 }
 
 /// The lock on the leases of a network, until it is dropped.
 fn lock(leases: &Dir) -> Result<Dir> {
-    let turn = leases.duplicate().context("open the leases")?;
+    let turn = leases.dir(".").context("open the leases")?;
     fs::lock(turn.as_fd(), Lock::Exclusive).context("lock the leases")?;
     Ok(turn)
 }
@@ -190,7 +196,8 @@ mod tests {
     fn take_as(place: &Place, subnet: &str, id: &str, dead: &[&str]) -> Result<String> {
         let subnet = Subnet::parse(subnet)?;
         let lives = |id: &str| !dead.contains(&id);
-        let owner = Owner { id, text: &format!("{id} name"), place: 0, lives: &lives };
+        let text = format!("{id} name");
+        let owner = Owner { id, text: &text, place: 0, lives: &lives, evict: &|_| Ok(()) };
         take(&place.1, subnet, subnet.base.plus(1), None, &owner).map(|a| a.to_string())
     }
 
@@ -235,7 +242,7 @@ mod tests {
         let place = Place::new("wanted");
         let subnet = Subnet::parse("10.0.0.0/24").unwrap();
         let wanted = |text, id| {
-            let owner = Owner { id, text: id, place: 0, lives: &|_| true };
+            let owner = Owner { id, text: id, place: 0, lives: &|_| true, evict: &|_| Ok(()) };
             let address = Some(Address::parse(text).unwrap());
             take(&place.1, subnet, subnet.base.plus(1), address, &owner).map(|a| a.to_string())
         };

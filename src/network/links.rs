@@ -33,12 +33,19 @@ pub struct End<'a> {
     pub netns: BorrowedFd<'a>,
 }
 
+/// A route of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub to: Subnet,
+    /// Through a gateway: a narrower network does not take all of it away.
+    pub far: bool,
+}
+
 /// What is known of an interface of the host.
 pub struct Interface {
     pub index: u32,
     pub mac: [u8; 6],
-    /// It is up, and has an address of IPv4.
-    pub in_use: bool,
+    pub up: bool,
 }
 
 /// `struct ifinfomsg`, with these flags set where `change` says so.
@@ -136,7 +143,7 @@ impl Links {
         let Some(index) = self.index(name)? else { return Ok(None) };
         let socket = self.0.socket();
         let known = net::hardware_address(socket, name)
-            .and_then(|mac| Ok(Interface { index, mac, in_use: net::is_in_use(socket, name)? }));
+            .and_then(|mac| Ok(Interface { index, mac, up: net::is_up(socket, name)? }));
         match known {
             // It has just gone.
             Err(Errno::ENODEV) => Ok(None),
@@ -250,6 +257,29 @@ impl Links {
         explain(self.0.send(messages), format_args!("configure {name}"))
     }
 
+    /// The interfaces whose names begin so: name, and the number of the bridge that each is in, 0 for
+    /// none.
+    pub fn beginning(&mut self, prefix: &str) -> Result<Vec<(String, u32)>> {
+        /// `RTEXT_FILTER_SKIP_STATS`: a packet holds more of them without.
+        const NO_COUNTERS: u32 = 8;
+        let bodies = self.0.ask(&|messages| {
+            messages.start(libc::RTM_GETLINK, DUMP, &link(0, 0, 0));
+            messages.put_u32(libc::IFLA_EXT_MASK, NO_COUNTERS);
+        });
+        let mut found = Vec::new();
+        for body in explain(bodies, "list the interfaces")? {
+            let Some(rest) = body.get(16..) else { continue };
+            let name = netlink::find(attributes(rest), libc::IFLA_IFNAME).unwrap_or_default();
+            let name = String::from_utf8_lossy(name.strip_suffix(b"\0").unwrap_or(name));
+            let master = netlink::find(attributes(rest), libc::IFLA_MASTER);
+            let master = master.and_then(|bytes| bytes.first_chunk().copied());
+            if name.starts_with(prefix) {
+                found.push((name.into_owned(), master.map_or(0, u32::from_ne_bytes)));
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes an interface; one that is not there is what is wanted.
     pub fn delete(&mut self, name: &str) -> Result<()> {
         let mut messages = Messages::default();
@@ -260,8 +290,16 @@ impl Links {
         }
     }
 
+    /// The addresses of this namespace.
+    pub fn addresses(&mut self) -> Result<Vec<Address>> {
+        let bodies = self.0.ask(&|messages| {
+            messages.start(libc::RTM_GETADDR, DUMP, &[0; 8]);
+        });
+        Ok(explain(bodies, "list the addresses")?.iter().filter_map(|body| address(body)).collect())
+    }
+
     /// What the routes of this namespace lead to, the default ones left out.
-    pub fn routes(&mut self) -> Result<Vec<Subnet>> {
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
         let bodies = self.0.ask(&|messages| {
             messages.start(libc::RTM_GETROUTE, DUMP, &[0; 12]);
         });
@@ -270,19 +308,31 @@ impl Links {
     }
 }
 
-/// Where a route leads to. `struct rtmsg`: family, length of the destination, ten more bytes.
-fn route(body: &[u8]) -> Option<Subnet> {
+/// Reads an address: `struct ifaddrmsg` is eight bytes, the first its family.
+fn address(body: &[u8]) -> Option<Address> {
+    let (fixed, rest) = body.split_first_chunk::<8>()?;
+    // Of one end of a line between two: IFA_ADDRESS is the other.
+    let own = netlink::find(attributes(rest), libc::IFA_LOCAL);
+    let bytes = own.or_else(|| netlink::find(attributes(rest), libc::IFA_ADDRESS))?;
+    let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+    Some(Address { v6: i32::from(fixed[0]) == libc::AF_INET6, number })
+}
+
+/// Reads a route. `struct rtmsg`: family, length of the destination, ten more bytes.
+fn route(body: &[u8]) -> Option<Route> {
     let (fixed, rest) = body.split_first_chunk::<12>()?;
-    let v6 = match i32::from(fixed[0]) {
-        libc::AF_INET => false,
-        libc::AF_INET6 => true,
+    // Broader than any network is what a tunnel has in the place of a default route.
+    let (v6, broadest, longest) = match i32::from(fixed[0]) {
+        libc::AF_INET => (false, 8, 32),
+        libc::AF_INET6 => (true, 16, 128),
         _ => return None,
     };
     let destination = netlink::find(attributes(rest), libc::RTA_DST)?;
     let number = destination.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
     let prefix = fixed[1];
-    (prefix > 0 && prefix <= if v6 { 128 } else { 32 })
-        .then(|| Subnet::of(Address { v6, number }, prefix))
+    let far = prefix < broadest || netlink::find(attributes(rest), libc::RTA_GATEWAY).is_some();
+    (prefix > 0 && prefix <= longest)
+        .then(|| Route { to: Subnet::of(Address { v6, number }, prefix), far })
 }
 
 #[cfg(test)]
@@ -293,7 +343,12 @@ mod tests {
     fn a_route_is_read_and_a_broken_one_is_passed_over() {
         let mut body = vec![2, 24, 0, 0, 254, 2, 253, 1, 0, 0, 0, 0];
         body.extend([8, 0, 1, 0, 10, 1, 2, 0]);
-        assert_eq!(route(&body).unwrap().to_string(), "10.1.2.0/24");
+        let read = |body: &[u8]| route(body).map(|route| (route.to.to_string(), route.far));
+        assert_eq!(read(&body), Some(("10.1.2.0/24".to_owned(), false)));
+        let gateway = [&body[..], &[8, 0, 5, 0, 10, 0, 0, 1]].concat();
+        assert_eq!(read(&gateway), Some(("10.1.2.0/24".to_owned(), true)));
+        body[1] = 1;
+        assert_eq!(read(&body), Some(("0.0.0.0/1".to_owned(), true)));
         body[1] = 99;
         assert_eq!(route(&body), None);
         for length in 0..body.len() {

@@ -3,6 +3,7 @@
 //! Knows containers only by a text that names the owner of an address.
 
 pub mod address;
+pub mod conntrack;
 pub mod ipam;
 pub mod links;
 pub mod nat;

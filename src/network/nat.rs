@@ -4,7 +4,9 @@
 //! are elements of its sets and maps. Doc: doc/networks.md.
 
 use super::address::Address;
+use super::conntrack::{self, Flow};
 use super::explain;
+use super::links::Links;
 use super::nft::{self, Batch, Chain, Element, Set, Step};
 use super::store::Network;
 use crate::error::{Context, Error, Result};
@@ -74,14 +76,21 @@ impl Nat {
         }
     }
 
-    /// Makes the table of a family, unless it is there. `guard`: nothing but what comes from or
-    /// goes to our networks is forwarded. False where the kernel lacks a part of it.
-    pub fn make_table(&mut self, v6: bool, guard: bool) -> Result<bool> {
-        match table(v6, guard).send(&mut self.0) {
+    /// Makes the table of a family, unless it is there. False where the kernel lacks a part of it.
+    pub fn make_table(&mut self, v6: bool) -> Result<bool> {
+        match table(v6).send(&mut self.0) {
             Err(Refused { errno: Errno::EEXIST, .. }) => Ok(true),
             Err(refused) if is_missing(&refused) => Ok(false),
             other => explain(other, "make the table rocker").map(|()| true),
         }
+    }
+
+    /// Has nothing be forwarded but what comes from or goes to our networks. Asked for twice it is two
+    /// rules, which do no more than one.
+    pub fn guard(&mut self, v6: bool) -> Result<()> {
+        let mut batch = Batch::new(family(v6));
+        batch.new_rule("forward", GUARD);
+        explain(batch.send(&mut self.0), "guard what this host forwards")
     }
 
     /// Adds a network to the table of a family, or takes it out.
@@ -138,7 +147,29 @@ impl Nat {
             put(&mut batch, &ours, true);
             explain(batch.send(&mut self.0), "publish the ports")?;
         }
+        self.redirect(mappings)
+    }
+
+    /// Has datagrams that come by these ports already be led to where they lead now. Connections of TCP
+    /// end with whom they were made to.
+    fn redirect(&mut self, mappings: &[Mapping]) -> Result<()> {
+        if !mappings.iter().any(|one| one.udp) {
+            return Ok(());
+        }
+        let local = Links::open()?.addresses()?;
+        self.forget(mappings, &|flow, by| by.udp && flow.is_astray(by, &local));
         Ok(())
+    }
+
+    /// Has the kernel forget connections of these ports that it still translates.
+    fn forget(&mut self, mappings: &[Mapping], is_meant: &dyn Fn(&Flow, &Mapping) -> bool) {
+        for v6 in [false, true] {
+            let ours: Vec<&Mapping> = mappings.iter().filter(|one| one.to.v6 == v6).collect();
+            if !ours.is_empty() {
+                let any = |flow: &Flow| ours.iter().any(|by| is_meant(flow, by));
+                conntrack::forget(&mut self.0, family(v6), &any);
+            }
+        }
     }
 
     /// Takes published ports back, those that still lead where the mapping says.
@@ -151,6 +182,8 @@ impl Nat {
                 _ => {}
             }
         }
+        // The address may be another's in a moment.
+        self.forget(mappings, &Flow::is_led);
         Ok(())
     }
 
@@ -194,7 +227,7 @@ fn put(batch: &mut Batch, mappings: &[&Mapping], add: bool) {
 }
 
 /// The whole table of a family. Hooks are `NF_INET_*`, priorities those of nft(8)'s names.
-fn table(v6: bool, guard: bool) -> Batch {
+fn table(v6: bool) -> Batch {
     let (address, length) = if v6 { (nft::ADDRESS_V6, 16) } else { (nft::ADDRESS_V4, 4) };
     let service = nft::PROTOCOL << 6 | nft::SERVICE;
     let to = Some((address << 6 | nft::SERVICE, length + 4));
@@ -209,8 +242,7 @@ fn table(v6: bool, guard: bool) -> Batch {
     let at = (address << 12 | service, length + 8);
     batch.new_set(&Set { data: to, ..set("ports_at", at) });
     let own = if v6 { Family::V6 } else { Family::V4 };
-    let applies =
-        |family| family == Family::Both || family == own || family == Family::Guarded && guard;
+    let applies = |family| family == Family::Both || family == own;
     for (_, chain) in CHAINS.iter().filter(|(family, _)| applies(*family)) {
         batch.new_chain(chain);
     }
@@ -228,8 +260,6 @@ enum Family {
     Both,
     V4,
     V6,
-    /// Both, where the host forwarded nothing before.
-    Guarded,
 }
 
 const INPUT: i32 = libc::NFT_META_IIFNAME;
@@ -356,8 +386,10 @@ const RULES: &[Rule] = &[
     ),
     ("forward", Family::Both, &[Step::Meta(INPUT, 0), Step::In("internal"), Step::Drop]),
     ("forward", Family::Both, &[Step::Meta(OUTPUT, 0), Step::In("bridges"), Step::Drop]),
-    ("forward", Family::Guarded, &[Step::Meta(INPUT, 0), Step::NotIn("bridges"), Step::Drop]),
 ];
+
+/// The last rule of `forward` on a host that forwarded nothing before.
+const GUARD: &[Step] = &[Step::Meta(INPUT, 0), Step::NotIn("bridges"), Step::Drop];
 
 /// The directory and the name of the switch that has the host forward packets.
 fn switch(v6: bool) -> Result<(Dir, &'static str)> {

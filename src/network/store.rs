@@ -3,11 +3,11 @@
 //! A network is there when its `network.json` is. The lock on `networks` is held for every change.
 
 use super::address::{Address, Subnet};
-use super::links::Links;
+use super::links::{Links, Route};
 use super::{hash, ipam};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Lock};
-use crate::sys::{Errno, file};
+use crate::sys::{Errno, file, proc};
 use miniserde::{Deserialize, Serialize, json};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -16,6 +16,8 @@ use std::os::fd::AsFd;
 pub const DEFAULT: &str = "rocker0";
 const DEFINITION: &str = "network.json";
 const LEASES: &str = "leases";
+/// Which families rocker has had the host forward, in which boot and network namespace.
+const FORWARDING: &str = ".forwarding";
 /// The kernel's limit for the name of an interface.
 const LONGEST: usize = 15;
 /// Words that mean something else where a network is named.
@@ -129,11 +131,32 @@ impl Store {
         Self { dir, mark: hash(root) }
     }
 
-    /// Held until it is dropped.
+    /// The lock on all networks, until it is dropped.
     pub fn lock(&self) -> Result<Dir> {
-        let turn = self.dir.duplicate().context("open the networks")?;
+        let turn = self.dir.dir(".").context("open the networks")?;
         fs::lock(turn.as_fd(), Lock::Exclusive).context("lock the networks")?;
         Ok(turn)
+    }
+
+    /// The lock on one network, until it is dropped: shared while an address of it is taken,
+    /// exclusive while it is removed. Whoever takes both takes this one before that on all.
+    pub fn hold(&self, network: &Network, lock: Lock) -> Result<Dir> {
+        let name = &network.name;
+        let what = || format!("lock network {name}");
+        let held = match self.dir.dir(name) {
+            Err(Errno::ENOENT) => return Err(no_such_network(name)),
+            other => other.context(what())?,
+        };
+        fs::lock(held.as_fd(), lock).context(what())?;
+        self.check(network).map(|()| held)
+    }
+
+    /// An error where a network has been removed since it was found.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        match self.open(&network.name)? {
+            Some(now) if now.id == network.id => Ok(()),
+            _ => Err(no_such_network(&network.name)),
+        }
     }
 
     /// The network of exactly this name.
@@ -154,6 +177,11 @@ impl Store {
         })
     }
 
+    /// Whether there is a network of this name that cannot be read.
+    pub fn is_damaged(&self, name: &str) -> bool {
+        self.open(name).is_err()
+    }
+
     /// The network of this name, or whose id begins so.
     pub fn find(&self, name: &str) -> Result<Network> {
         if let Some(network) = self.open(name)? {
@@ -163,18 +191,46 @@ impl Store {
         found.retain(|network| name.len() > 1 && network.id.starts_with(name));
         match (found.pop(), found.is_empty()) {
             (Some(network), true) => Ok(network),
-            _ => Err(Error::new(format!("No such network: {}", name.escape_debug()))
-                .hint("rocker network ls lists the networks")),
+            _ => Err(no_such_network(name)),
         }
     }
 
-    /// All networks, by name.
+    /// All networks, by name. Nobody else's work ends because one of them is damaged.
     pub fn list(&self) -> Result<Vec<Network>> {
+        self.list_all(&mut |_| {})
+    }
+
+    /// All networks, by name; `damaged` is told of each that cannot be read.
+    pub fn list_all(&self, damaged: &mut dyn FnMut(Error)) -> Result<Vec<Network>> {
         let mut list = Vec::new();
         for name in self.dir.sorted_names().context("list the networks")? {
-            list.extend(self.open(&name)?);
+            match self.open(&name) {
+                Ok(network) => list.extend(network),
+                Err(error) => damaged(error),
+            }
         }
         Ok(list)
+    }
+
+    /// Whether it was rocker that had this host forward packets of a family, since it booted.
+    pub fn forwarding_is_ours(&self, v6: bool, links: &Links) -> Result<bool> {
+        let noted = match self.dir.read(FORWARDING, 4096) {
+            Err(Errno::ENOENT) => return Ok(false),
+            other => other.context(format_args!("read networks/{FORWARDING}"))?,
+        };
+        let line = forwarding_line(v6, links)?;
+        Ok(String::from_utf8_lossy(&noted).lines().any(|noted| noted == line))
+    }
+
+    /// Notes that it was; `_turn` is the lock.
+    pub fn note_forwarding(&self, v6: bool, links: &Links, _turn: &Dir) -> Result<()> {
+        let mut lines = forwarding_line(v6, links)?;
+        if self.forwarding_is_ours(!v6, links)? {
+            lines = format!("{lines}\n{}", forwarding_line(!v6, links)?);
+        }
+        let text = format!("{lines}\n");
+        let noted = self.dir.replace(FORWARDING, text.as_bytes(), false);
+        noted.context(format_args!("write networks/{FORWARDING}"))
     }
 
     /// The leases of a network.
@@ -265,6 +321,18 @@ impl Store {
     }
 }
 
+/// What is noted of a family that this host forwards since rocker asked for it.
+fn forwarding_line(v6: bool, links: &Links) -> Result<String> {
+    let boot = proc::read("sys/kernel/random/boot_id").context("read the id of this boot")?;
+    let namespace = fs::stat(links.namespace()?.as_fd()).context("look at the network")?.inode;
+    Ok(format!("ipv{} {} {namespace}", if v6 { 6 } else { 4 }, boot.trim()))
+}
+
+fn no_such_network(name: &str) -> Error {
+    Error::new(format!("No such network: {}", name.escape_debug()))
+        .hint("rocker network ls lists the networks")
+}
+
 /// Whether a text can be the name of a network, and so of an interface.
 fn is_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -284,8 +352,14 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
+/// Whether a subnet would take from a route of the host all that it leads to, or a part of what is
+/// near.
+fn collides(route: &Route, subnet: Subnet) -> bool {
+    route.to.overlaps(subnet) && !(route.far && route.to.prefix < subnet.prefix)
+}
+
 /// The ranges of a new network: what was asked for, checked, or what is free.
-fn ranges(wanted: &Wanted, others: &[Network], routes: &[Subnet]) -> Result<Vec<Range>> {
+fn ranges(wanted: &Wanted, others: &[Network], routes: &[Route]) -> Result<Vec<Range>> {
     let mut known = Vec::new();
     for other in others {
         known.extend(other.pools()?.iter().map(|pool| (other.name.as_str(), pool.subnet)));
@@ -300,16 +374,20 @@ fn ranges(wanted: &Wanted, others: &[Network], routes: &[Subnet]) -> Result<Vec<
             let what = format!("subnet {subnet} overlaps with {other} of network {name}");
             return Err(Error::new(what));
         }
-        if let Some(route) = routes.iter().find(|route| route.overlaps(*subnet)) {
+        if let Some(route) = routes.iter().find(|route| collides(route, *subnet)) {
+            let route = route.to;
             return Err(Error::new(format!("subnet {subnet} overlaps with {route} of this host")));
         }
     }
-    let is_free = |subnet: &Subnet| {
-        let known = known.iter().map(|(_, other)| other).chain(routes);
-        !known.into_iter().any(|other| other.overlaps(*subnet))
-    };
+    let is_new = |subnet: &Subnet| !known.iter().any(|(_, other)| other.overlaps(*subnet));
+    // One that no route leads to at all, if there is one.
+    let is_free =
+        |subnet: &Subnet| is_new(subnet) && !routes.iter().any(|route| route.to.overlaps(*subnet));
+    let is_possible =
+        |subnet: &Subnet| is_new(subnet) && !routes.iter().any(|route| collides(route, *subnet));
     if !subnets.iter().any(|subnet| !subnet.base.v6) {
-        let free = candidates().find(|subnet| is_free(subnet)).ok_or_else(|| {
+        let free = candidates().find(is_free).or_else(|| candidates().find(is_possible));
+        let free = free.ok_or_else(|| {
             Error::new("every private subnet is in use here").hint("name one by --subnet")
         })?;
         subnets.insert(0, free);
@@ -367,7 +445,11 @@ mod tests {
     }
 
     fn chosen(wanted: &Wanted, routes: &[&str]) -> Result<String> {
-        let routes: Vec<Subnet> = routes.iter().map(|text| Subnet::parse(text).unwrap()).collect();
+        let route = |text: &&str| {
+            let (subnet, far) = text.strip_suffix(" via").map_or((*text, false), |to| (to, true));
+            Route { to: Subnet::parse(subnet).unwrap(), far }
+        };
+        let routes: Vec<Route> = routes.iter().map(route).collect();
         let ranges = ranges(wanted, &[], &routes)?;
         let texts: Vec<String> =
             ranges.iter().map(|range| format!("{} {}", range.subnet, range.gateway)).collect();
@@ -382,6 +464,20 @@ mod tests {
         assert_eq!(chosen(&plain, &["10.0.0.0/8"]).unwrap(), "172.16.0.0/16 172.16.0.1");
         let all = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
         assert!(chosen(&plain, &all).is_err());
+    }
+
+    #[test]
+    fn broad_routes_through_a_gateway_leave_room() {
+        let plain = wanted(&[], &[]);
+        let tunnel = ["0.0.0.0/1 via", "128.0.0.0/1 via"];
+        assert_eq!(chosen(&plain, &tunnel).unwrap(), "10.88.0.0/16 10.88.0.1");
+        let company = ["10.0.0.0/8 via", "172.16.0.0/12 via", "192.168.0.0/16 via"];
+        assert_eq!(chosen(&plain, &company).unwrap(), "10.88.0.0/16 10.88.0.1");
+        assert_eq!(chosen(&plain, &company[..1]).unwrap(), "172.16.0.0/16 172.16.0.1");
+        let asked = wanted(&["10.9.0.0/24"], &[]);
+        assert!(chosen(&asked, &company).is_ok());
+        assert!(chosen(&asked, &["10.9.0.0/24 via"]).is_err());
+        assert!(chosen(&asked, &["10.9.0.128/25 via"]).is_err());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Up {
     bridge: u32,
     /// Whether the kernel translates addresses: it has nf_tables.
     pub translated: bool,
+    /// Whether its tables were made just now: no published port is in them.
+    pub anew: bool,
 }
 
 /// A locally administered address of an interface that follows from a text.
@@ -52,8 +54,8 @@ pub fn ensure(store: &Store, network: &Network) -> Result<Up> {
         None => None,
     };
     match (found, tables) {
-        (Some(Interface { index, in_use: true, .. }), None | Some(true)) => {
-            Ok(Up { links, bridge: index, translated: tables.is_some() })
+        (Some(Interface { index, up: true, .. }), None | Some(true)) => {
+            Ok(Up { links, bridge: index, translated: tables.is_some(), anew: false })
         }
         _ => make(store, network, links, nat),
     }
@@ -90,16 +92,19 @@ fn has_tables(nat: &mut Nat, network: &Network) -> Result<Option<bool>> {
 }
 
 fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Result<Up> {
-    let _turn = store.lock()?;
+    let turn = store.lock()?;
+    // What is made for one that is being removed would stay.
+    store.check(network)?;
     let mut links = links;
-    let translated = match nat {
-        Some(mut nat) => translate(store, network, &mut nat)?,
-        None => false,
+    let tables = match nat {
+        Some(mut nat) => translate(store, network, &links, &mut nat, &turn)?,
+        None => Tables::None,
     };
+    let translated = tables != Tables::None;
     let bridge = match find_bridge(&links, network)? {
         Some(bridge) => {
-            if !bridge.in_use {
-                // Somebody took it down, or its address away.
+            if !bridge.up {
+                // Somebody took it down.
                 equip(&mut links, bridge.index, &network.bridge, network, translated)?;
                 links.bring_up(bridge.index, None)?;
             }
@@ -107,7 +112,7 @@ fn make(store: &Store, network: &Network, links: Links, nat: Option<Nat>) -> Res
         }
         None => make_bridge(store, network, &mut links, translated)?,
     };
-    Ok(Up { links, bridge, translated })
+    Ok(Up { links, bridge, translated, anew: tables == Tables::Made })
 }
 
 /// The address of a bridge on its link, docker's: `fe80::1`.
@@ -153,28 +158,50 @@ fn equip(
     nat::prepare_bridge(name, translated)
 }
 
+/// What there is of tables that translate for a network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    /// The kernel lacks what they take.
+    None,
+    There,
+    Made,
+}
+
 /// Has the kernel translate for this network, and for the others of the engine when the table had
-/// gone. False where it lacks what that takes.
-fn translate(store: &Store, network: &Network, nat: &mut Nat) -> Result<bool> {
+/// gone; `turn` is the lock.
+fn translate(
+    store: &Store,
+    network: &Network,
+    links: &Links,
+    nat: &mut Nat,
+    turn: &Dir,
+) -> Result<Tables> {
+    let mut tables = Tables::There;
     for pool in network.pools()? {
         let v6 = pool.subnet.base.v6;
-        let forwards = network.internal || nat::forwards(v6)?;
+        let forwards = nat::forwards(v6)?;
         match nat.has_table(v6)? {
             Some(true) => {}
-            Some(false) if nat.make_table(v6, !forwards)? => {
+            Some(false) if nat.make_table(v6)? => {
+                tables = Tables::Made;
                 for other in store.list()? {
                     nat.change_network(&other, v6, true)?;
                 }
+                if forwards && store.forwarding_is_ours(v6, links)? {
+                    nat.guard(v6)?;
+                }
             }
             // Nothing is translated here, so nothing need be forwarded.
-            _ => return Ok(false),
+            _ => return Ok(Tables::None),
         }
         nat.change_network(network, v6, true)?;
-        if !forwards {
+        if !forwards && !network.internal {
+            nat.guard(v6)?;
+            store.note_forwarding(v6, links, turn)?;
             nat::forward(v6)?;
         }
     }
-    Ok(true)
+    Ok(tables)
 }
 
 /// Takes the bridge of a network down, and what the kernel does for it. May be called twice.
@@ -193,12 +220,12 @@ pub fn down(network: &Network) -> Result<()> {
 }
 
 /// Makes a network and brings it up; nothing of it is left where that does not work.
-pub fn create(store: &Store, wanted: &Wanted) -> Result<Network> {
+pub fn create(store: &Store, wanted: &Wanted) -> Result<(Network, Up)> {
     let turn = store.lock()?;
     let network = store.create(wanted, &turn)?;
     drop(turn);
     match ensure(store, &network) {
-        Ok(_) => Ok(network),
+        Ok(up) => Ok((network, up)),
         Err(error) => {
             // The first error is the one to report. What cannot be made may not be removed either.
             let _ = down(&network);
@@ -208,9 +235,9 @@ pub fn create(store: &Store, wanted: &Wanted) -> Result<Network> {
     }
 }
 
-/// Removes a network that nobody uses.
+/// Removes a network that nobody uses; the caller holds it.
 pub fn remove(store: &Store, network: &Network) -> Result<()> {
-    let turn: Dir = store.lock()?;
+    let turn = store.lock()?;
     down(network)?;
     store.forget(&network.name, &turn)
 }
@@ -224,8 +251,37 @@ pub fn default_network(store: &Store, created: i64) -> Result<Network> {
     match create(store, &wanted) {
         // Another one was quicker.
         Err(error) => store.open(DEFAULT)?.ok_or(error),
-        made => made,
+        made => made.map(|(network, _)| network),
     }
+}
+
+/// What the names of pairs are counted by: two digits fit behind the ten of a container's id.
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// What the host's ends of a container's pairs are called.
+fn pair_prefix(id: &str) -> String {
+    format!("rk{id}")
+}
+
+fn pair_name(id: &str, number: usize) -> String {
+    let digit = |number: usize| char::from(DIGITS[number % DIGITS.len()]);
+    format!("{}{}{}", pair_prefix(id), digit(number / DIGITS.len()), digit(number))
+}
+
+/// Takes a container's pairs away, by their ends on the host, which nobody inside can rename: those
+/// in the bridge of a network, or all. One in no bridge leads nowhere and goes too.
+pub fn unplug(id: &str, network: Option<&Network>) -> Result<()> {
+    let mut links = Links::open()?;
+    let bridge = match network {
+        Some(network) => links.index(&network.bridge)?,
+        None => None,
+    };
+    for (name, master) in links.beginning(&pair_prefix(id))? {
+        if network.is_none() || master == 0 || Some(master) == bridge {
+            links.delete(&name)?;
+        }
+    }
+    Ok(())
 }
 
 impl Up {
@@ -233,8 +289,8 @@ impl Up {
     /// it has ports of the host.
     pub fn connect(&mut self, id: &str, end: &End<'_>, published: bool) -> Result<()> {
         // The pair of an earlier run may not have gone yet: the kernel takes its time.
-        for letter in 'a'..='z' {
-            let name = format!("rk{id}{letter}");
+        for number in 0..DIGITS.len().pow(2) {
+            let name = pair_name(id, number);
             if self.links.create_pair(&name, self.bridge, end)? {
                 return if published { self.links.set_hairpin(&name) } else { Ok(()) };
             }

@@ -1,6 +1,6 @@
 //! Network interfaces.
 
-use super::{Errno, Result, owned};
+use super::{Result, owned};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
@@ -65,14 +65,9 @@ pub fn hardware_address(socket: BorrowedFd<'_>, name: &str) -> Result<[u8; 6]> {
     Ok(std::array::from_fn(|index| bytes[index] as u8))
 }
 
-/// Whether an interface is up and has an address of IPv4, as for `interface_index`.
-pub fn is_in_use(socket: BorrowedFd<'_>, name: &str) -> Result<bool> {
+/// Whether an interface is up, as for `interface_index`.
+pub fn is_up(socket: BorrowedFd<'_>, name: &str) -> Result<bool> {
     let answer = ask(socket, libc::SIOCGIFFLAGS as u64, name)?;
     // SAFETY: this request fills in the flags.
-    let flags = i32::from(unsafe { answer.ifru_flags });
-    Ok(flags & libc::IFF_UP != 0
-        && match ask(socket, libc::SIOCGIFADDR as u64, name) {
-            Err(Errno::EADDRNOTAVAIL) => false,
-            other => other.map(|_| true)?,
-        })
+    Ok(i32::from(unsafe { answer.ifru_flags }) & libc::IFF_UP != 0)
 }

@@ -135,6 +135,12 @@ impl Messages {
         self
     }
 
+    /// What stands behind the header of the only message.
+    #[cfg(test)]
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
     /// Has the last message answered.
     pub fn acknowledge(&mut self) {
         if let Some(start) = self.starts.last() {
@@ -208,6 +214,12 @@ impl Netlink {
             }
         }
         Err(Errno::EBUSY.into())
+    }
+
+    /// Sends a request and shows the bodies of the messages that come back, whether or not they are of
+    /// one moment.
+    pub fn each(&mut self, messages: Messages, take: &mut dyn FnMut(&[u8])) -> Answer<()> {
+        self.exchange(messages, take).map(drop)
     }
 
     /// False when an answer is not of one moment.

@@ -7,6 +7,7 @@ mod attacks;
 mod bad_input;
 mod bare;
 mod boot;
+mod borders;
 mod check;
 mod cli;
 mod damage;

@@ -13,11 +13,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 kernel='::what_this_kernel_has'
 nothing='^$'
 case $1 in
-all) pattern=. nothing='^(network|publish)::' ;;
+all) pattern=. nothing='^(borders|network|publish)::' ;;
 host)
     pattern='^(bare|check|escapes|isolation|layer|leftovers|lifecycle|limits|privileges|restart|run|vfat)::'
     ;;
-network) pattern='^(network|publish|volumes)::' ;;
+network) pattern='^(borders|network|publish|volumes)::' ;;
 proxy)
     pattern='^(publish::(the_proxy|ports_are|a_port_of_another|without_)|network::(addresses|members|ipv6|a_container_can_share)|volumes)'
     ;;
