@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// The code of a container whose end nobody saw, as with docker.
 const UNSEEN: u8 = 255;
 const SOCKET: &str = "attach.sock";
+/// What the directory of a removed container is called below `tmp`, its id behind it.
+const GONE: &str = "gone-";
 
 /// Acts on the socket of a keeper, given its directory and its name there, in the first of the places
 /// where it can be: beside the record, or below RUN where the file system of that has no sockets.
@@ -162,17 +164,17 @@ pub fn clean_up(engine: &Engine, container: &Container, state: &State) -> Result
 /// interrupted afterwards, the next sweep ends.
 pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
     let tmp = engine.tmp()?;
+    let gone = format!("{GONE}{}", container.id);
     if !container.ephemeral {
         let containers = engine.containers()?;
-        containers.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
+        containers.rename(&container.id, &tmp, &gone)?;
         containers.sync()?;
     } else {
-        tmp.rename(&container.id, &tmp, format!("gone-{}", container.id))?;
+        tmp.rename(&container.id, &tmp, &gone)?;
     }
     // Where this fails, what is left of the directory has the next sweep do it.
     engine.drop_name(name, &container.id)?;
     remove_usual(&container.dir);
-    let gone = format!("gone-{}", container.id);
     match tmp.rmdir(&gone) {
         Ok(()) => Ok(()),
         Err(_) => image::remove_tree(&tmp, OsStr::new(&gone)),
@@ -274,39 +276,46 @@ fn dead(container: &Container) -> State {
 }
 
 /// Removes what dead processes left below `tmp`: half-made containers, and those that ended
-/// without their keeper. Every command that makes or removes something calls it.
+/// without their keeper. Every command that makes or removes something calls it. What cannot be
+/// removed is told, and keeps nobody from going on.
 pub fn sweep(engine: &Engine) -> Result<()> {
     engine.images.sweep()?;
     let tmp = engine.tmp()?;
     for name in tmp.names()? {
-        let Some(text) = name.to_str() else { continue };
-        let Some(id) =
-            text.strip_prefix("gone-").or(Some(text)).filter(|id| super::store::is_id(id))
-        else {
-            continue;
-        };
-        let Ok(dir) = tmp.dir(&name) else { continue };
-        let container = Container { id: id.to_owned(), dir, ephemeral: true };
-        if !container.try_lock() {
-            continue;
+        if let Some(text) = name.to_str()
+            && let Err(error) = sweep_one(engine, &tmp, text)
+        {
+            warn(&error);
         }
-        if text.starts_with("gone-") {
-            engine.drop_names_of(id)?;
-            image::remove_tree(&tmp, &name)?;
-            continue;
-        }
-        let boot = boot_id()?;
-        let state = container.stored_state();
-        if state.as_ref().is_ok_and(|state| state.has_processes(&boot)) {
-            continue;
-        }
-        // Nothing of it runs under a keeper; named by its id, its groups can be found.
-        let state = state.unwrap_or_else(|_| State::empty());
-        clean_up(engine, &container, &state)?;
-        let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
-        erase(engine, &container, &name)?;
     }
     wiring::sweep(engine)
+}
+
+/// Removes what a dead process left under this name, if it is a container's.
+fn sweep_one(engine: &Engine, tmp: &Dir, name: &str) -> Result<()> {
+    let id = name.strip_prefix(GONE).unwrap_or(name);
+    if !super::store::is_id(id) {
+        return Ok(());
+    }
+    let Ok(dir) = tmp.dir(name) else { return Ok(()) };
+    let container = Container { id: id.to_owned(), dir, ephemeral: true };
+    if !container.try_lock() {
+        return Ok(());
+    }
+    if name.starts_with(GONE) {
+        engine.drop_names_of(id)?;
+        return image::remove_tree(tmp, OsStr::new(name));
+    }
+    let boot = boot_id()?;
+    let state = container.stored_state();
+    if state.as_ref().is_ok_and(|state| state.has_processes(&boot)) {
+        return Ok(());
+    }
+    // Nothing of it runs under a keeper; named by its id, its groups can be found.
+    let state = state.unwrap_or_else(|_| State::empty());
+    clean_up(engine, &container, &state)?;
+    let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
+    erase(engine, &container, &name)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Removing a whole tree by descriptors: any depth, any modes, two descriptors at a time.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::Errno;
 use crate::sys::fs::{self, Dir, Kind};
+use crate::sys::{Errno, file};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 
@@ -50,7 +50,8 @@ fn walk(parent: &Dir, name: &OsStr, removed: &mut dyn FnMut(u64)) -> Result<()> 
             }
             None => None,
         };
-        match above.as_ref().unwrap_or(parent).rmdir(&done.name) {
+        let holder = above.as_ref().unwrap_or(parent);
+        match insist(holder, &done.name, |dir, name| dir.rmdir(name)) {
             Ok(()) | Err(Errno::ENOENT) => {}
             // Something was made in it meanwhile: once more.
             Err(Errno::ENOTEMPTY) => {
@@ -86,12 +87,38 @@ fn unlink(dir: &Dir, name: &OsStr, removed: &mut dyn FnMut(u64)) -> Result<bool>
     if stat.kind == Kind::Directory {
         return Ok(true);
     }
-    match dir.unlink(name) {
+    match insist(dir, name, |dir, name| dir.unlink(name)) {
         Ok(()) if stat.kind == Kind::File && stat.links == 1 => removed(stat.size),
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
     Ok(false)
+}
+
+/// Removes an entry by that call. Where the file or its directory is marked to stay, as a container
+/// with CAP_LINUX_IMMUTABLE may do, the marks are taken away first.
+fn insist(
+    dir: &Dir,
+    name: &OsStr,
+    remove: fn(&Dir, &OsStr) -> crate::sys::Result<()>,
+) -> crate::sys::Result<()> {
+    match remove(dir, name) {
+        Err(Errno::EPERM) => {}
+        other => return other,
+    }
+    // What cannot have marks says so by the second try.
+    let _ = file::clear_marks(dir.as_fd());
+    match dir.stat(name)?.kind {
+        Kind::Directory => {
+            let _ = dir.dir(name).and_then(|dir| file::clear_marks(dir.as_fd()));
+        }
+        // To open anything else could do something.
+        Kind::File => {
+            let _ = dir.open_file(name).map(|file| file::clear_marks(file.as_fd()));
+        }
+        _ => {}
+    }
+    remove(dir, name)
 }
 
 /// Opens a directory, removes from it everything but directories, and lists these.
@@ -128,7 +155,7 @@ fn enter(parent: &Dir, name: &OsStr, removed: &mut dyn FnMut(u64)) -> Result<Opt
 }
 
 fn fs_set_mode(dir: &Dir) -> Result<()> {
-    match crate::sys::file::set_mode(dir.as_fd(), 0o700) {
+    match file::set_mode(dir.as_fd(), 0o700) {
         // Root needs no permission; a read-only or odd file system tells by the removal.
         Ok(()) | Err(Errno::EPERM | Errno::EROFS) => Ok(()),
         Err(errno) => Err(errno.into()),

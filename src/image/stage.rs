@@ -3,7 +3,7 @@
 
 use super::digest::hex;
 use super::remove::remove_tree;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, warn};
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::{Errno, file};
 use std::cell::Cell;
@@ -103,8 +103,11 @@ pub fn sweep(root: &Dir) -> Result<bool> {
         }
         let Ok(dir) = tmp.dir(&name) else { continue };
         if fs::lock(dir.as_fd(), Lock::TryExclusive).is_ok() {
-            remove_tree(&tmp, &name)?;
             found = true;
+            // One that stays must not keep the others.
+            if let Err(error) = remove_tree(&tmp, &name) {
+                warn(&error);
+            }
         }
     }
     Ok(found)

@@ -174,6 +174,27 @@ pub fn set_mode(file: BorrowedFd<'_>, mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// Takes from an open file or directory the marks that keep everybody from changing or removing it:
+/// `i` and `a` of chattr(1).
+///
+/// Errors: `ENOTTY` or `EOPNOTSUPP` where the file system has none, `EPERM` without
+/// CAP_LINUX_IMMUTABLE. Source: fs/file_attr.c, `ioctl_setflags`.
+pub fn clear_marks(file: BorrowedFd<'_>) -> Result<()> {
+    // include/uapi/linux/fs.h: FS_IMMUTABLE_FL, FS_APPEND_FL. The number of the call says long, but
+    // what is passed is an int.
+    const MARKS: libc::c_int = 0x10 | 0x20;
+    let mut flags: libc::c_int = 0;
+    let get = libc::FS_IOC_GETFLAGS as u64;
+    // SAFETY: the kernel writes an int into the one that is borrowed for the call.
+    unsafe { syscall!(Sysno::ioctl, file.as_raw_fd(), get, &raw mut flags) }?;
+    let (set, kept) = (libc::FS_IOC_SETFLAGS as u64, flags & !MARKS);
+    if kept != flags {
+        // SAFETY: the kernel reads an int from the one that is borrowed for the call.
+        unsafe { syscall!(Sysno::ioctl, file.as_raw_fd(), set, &raw const kept) }?;
+    }
+    Ok(())
+}
+
 /// Sets the length of an open file; what is added is a hole.
 pub fn set_length(file: BorrowedFd<'_>, bytes: u64) -> Result<()> {
     // SAFETY: no memory is passed.

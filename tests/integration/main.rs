@@ -20,6 +20,7 @@ mod harness_census;
 mod harness_host;
 mod harness_net;
 mod harness_pty;
+mod hindrances;
 mod image;
 mod isolation;
 mod jobs;
