@@ -7,7 +7,7 @@ use super::options::Options;
 use super::record::{Record, State};
 use super::spec::{self, ETC_FILES};
 use super::store::{self, Container, Engine, boot_id};
-use super::{log, userns, volumes};
+use super::{log, names, userns, volumes};
 use crate::error::{Context, Result, debug};
 use crate::image;
 use crate::sys::fs::{self, Dir};
@@ -140,7 +140,8 @@ fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
 /// Writes the files below /etc anew; what an earlier run changed in them is gone.
 pub fn write_etc(container: &Container, record: &Record) -> Result<()> {
     for (name, content) in ETC_FILES.into_iter().zip(spec::etc_files(record)) {
-        container.dir.overwrite(name, &content, 0o644).context(format_args!("write {name}"))?;
+        let dir = &container.dir;
+        names::insist(dir, name, &|name| dir.overwrite(name, &content, 0o644))?;
     }
     give(&container.dir, record, &ETC_FILES)
 }

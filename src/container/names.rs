@@ -3,9 +3,12 @@
 
 use super::record::{NetRecord, Record};
 use super::store::{Engine, is_id};
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, warn};
+use crate::image;
 use crate::network::{Address, Store, ipam};
+use crate::sys::Errno;
 use crate::sys::fs::Dir;
+use std::ffi::OsStr;
 use std::fmt::Write;
 
 /// Where systemd-resolved writes the servers that its stub on a loopback address asks.
@@ -156,14 +159,35 @@ pub fn refresh(engine: &Engine, store: &Store, networks: &[&str]) -> Result<()> 
         let range =
             joined.min_by_key(|network| network.internal).and_then(|one| one.ranges.first());
         let gateway = range.map(|range| range.gateway.as_str());
-        write(&container.dir, &hosts(&record, &own, gateway, &others))?;
+        let written = write(&container.dir, &hosts(&record, &own, gateway, &others));
+        match written.context(format_args!("container {}", record.name)) {
+            Err(error) if error.errno == Some(Errno::ENOENT) => {}
+            // What one member's file has must not keep others from their names.
+            Err(error) => warn(&error),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }
 
 /// Replaces the content of the file that the container has mounted.
 pub fn write(dir: &Dir, text: &str) -> Result<()> {
-    dir.rewrite("hosts", text.as_bytes(), 0o644).context("write hosts")
+    insist(dir, "hosts", &|name| dir.rewrite(name, text.as_bytes(), 0o644))
+}
+
+/// Writes one of the files that the container has mounted, and can keep from being written: it runs
+/// as a program, has a lease, or is marked immutable. Then a new file takes its place, which the
+/// container sees from its next start on.
+pub fn insist(dir: &Dir, name: &str, write: &dyn Fn(&str) -> crate::sys::Result<()>) -> Result<()> {
+    let what = format_args!("write {name}");
+    match write(name) {
+        Err(Errno::ETXTBSY | Errno::EAGAIN | Errno::EPERM) => {}
+        other => return other.context(what),
+    }
+    let old = dir.stat(name).context(what)?;
+    image::remove_tree(dir, OsStr::new(name))?;
+    write(name).context(what)?;
+    dir.set_owner(name, old.uid, old.gid).context(what)
 }
 
 #[cfg(test)]

@@ -134,6 +134,9 @@ pub fn lock(file: BorrowedFd<'_>, lock: Lock) -> Result<()> {
     Ok(())
 }
 
+/// How a file is opened that others may have open. No lease of theirs makes us wait: fcntl(2).
+const IN_PLACE: i32 = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
 /// An open directory; everything below it is named relative to it.
 #[derive(Debug)]
 pub struct Dir(OwnedFd);
@@ -241,9 +244,12 @@ impl Dir {
     }
 
     /// Writes a small file as a whole, in place: those who have it mounted see the new content.
+    ///
+    /// Errors: `ETXTBSY` while it runs as a program, `EWOULDBLOCK` while somebody has a lease on it,
+    /// `EPERM` where it is marked immutable.
     pub fn overwrite(&self, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> Result<()> {
         use std::io::Write;
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+        let flags = IN_PLACE | libc::O_TRUNC;
         let mut file = File::from(openat(self.raw(), name.as_ref(), flags, mode)?);
         file.write_all(content).map_err(errno)
     }
@@ -251,8 +257,7 @@ impl Dir {
     /// The same without a moment in which the file is empty.
     pub fn rewrite(&self, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> Result<()> {
         use std::io::Write;
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW;
-        let mut file = File::from(openat(self.raw(), name.as_ref(), flags, mode)?);
+        let mut file = File::from(openat(self.raw(), name.as_ref(), IN_PLACE, mode)?);
         file.write_all(content).and_then(|()| file.set_len(content.len() as u64)).map_err(errno)
     }
 

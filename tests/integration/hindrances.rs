@@ -1,15 +1,87 @@
-//! What a container does to the files of ours that it can reach: it marks them immutable. Others go on, and
-//! it is removed as every other one.
+//! What a container does to the files of ours that it can reach: its programs run them, hold leases on
+//! them, or mark them. Others go on, and it is removed as every other one.
 
-use crate::harness::{Rocker, one_line};
+use crate::harness::{Rocker, one_line, skip, wait_until};
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-/// A rocker, and the volume that shows the program `hinder`.
+/// A rocker with a network `app`, and the volume that shows the program `hinder`.
 fn with_hinder() -> Option<(Rocker, String)> {
     let rocker = Rocker::with_busybox()?;
     let volume = format!("{}:/hinder:ro", rocker.program("hinder").display());
+    let output = rocker.run(&["network", "create", "app"]);
+    if output.stderr.contains("EOPNOTSUPP") || output.stderr.contains("EPROTONOSUPPORT") {
+        skip("this kernel has no bridges");
+        return None;
+    }
+    assert_eq!(output.code, 0, "{output:?}");
     Some((rocker, volume))
+}
+
+/// All that has the names of `evil` written anew works, and those of `web` are true.
+fn others_go_on(rocker: &Rocker) {
+    rocker.sleeper("web", &["--net", "app"]);
+    rocker.ok(&["restart", "-t", "0", "web"]);
+    let hosts = |name: &str| rocker.ok(&["run", "--rm", "--net", "app", "busybox", "cat", name]);
+    assert!(hosts("/etc/hosts").contains("\tweb "), "{}", hosts("/etc/hosts"));
+    rocker.ok(&["network", "create", "other"]);
+    rocker.ok(&["network", "connect", "other", "web"]);
+    rocker.ok(&["network", "disconnect", "app", "web"]);
+}
+
+/// `evil` has true names when it is started again, and leaves nothing.
+fn evil_goes(rocker: &Rocker) {
+    rocker.ok(&["network", "connect", "app", "web"]);
+    rocker.ok(&["restart", "-t", "0", "evil"]);
+    let hosts = rocker.ok(&["exec", "evil", "cat", "/etc/hosts"]);
+    assert!(hosts.contains(" evil\n") && hosts.contains("\tweb "), "{hosts}");
+    rocker.ok(&["rm", "-f", "evil", "web"]);
+    assert_eq!(fs::read_dir(rocker.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_member_that_runs_its_etc_hosts_as_a_program_keeps_nobody_from_its_network() {
+    let Some((rocker, _)) = with_hinder() else { return };
+    // Who may mount is not held by noexec.
+    let script = "mount -o remount,bind,exec /etc/hosts; cat /bin/busybox > /etc/hosts; \
+                  chmod 755 /etc/hosts; mkdir /x; ln -s /etc/hosts /x/sleep; /x/sleep 1000 & \
+                  until grep -q hosts /proc/$!/maps; do :; done; echo ready; wait";
+    let options = ["run", "-d", "--name", "evil", "--net", "app", "--cap-add", "SYS_ADMIN"];
+    rocker.ok(&[&options[..], &["busybox", "sh", "-c", script]].concat());
+    assert!(wait_until(Duration::from_secs(20), || rocker.ok(&["logs", "evil"]) == "ready\n"));
+    others_go_on(&rocker);
+    rocker.ok(&["rm", "-f", "evil"]);
+}
+
+#[test]
+fn nobody_waits_for_a_lease_that_a_member_has_on_its_etc_hosts() {
+    let Some((rocker, volume)) = with_hinder() else { return };
+    let options = ["run", "-d", "--name", "evil", "--net", "app", "-v", &volume, "busybox"];
+    rocker.ok(&[&options[..], &["/hinder", "lease", "/etc/hosts"]].concat());
+    assert!(wait_until(Duration::from_secs(20), || rocker.ok(&["logs", "evil"]) == "done\n"));
+    let begun = Instant::now();
+    others_go_on(&rocker);
+    // The kernel gives who has a lease 45 seconds.
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    evil_goes(&rocker);
+}
+
+#[test]
+fn a_member_that_marks_its_files_immutable_is_removed_and_keeps_nobody_from_its_network() {
+    let Some((rocker, volume)) = with_hinder() else { return };
+    let script = "/hinder mark /etc/hosts /etc/hostname /etc/resolv.conf && exec sleep 1000";
+    let options = ["run", "-d", "--name", "evil", "--net", "app", "-v", &volume];
+    let words = ["--cap-add", "LINUX_IMMUTABLE", "busybox", "sh", "-c", script];
+    rocker.ok(&[&options[..], &words].concat());
+    let marked = || {
+        let output = rocker.run(&["logs", "evil"]);
+        assert!(!output.stderr.contains("/etc"), "{output:?}");
+        output.stdout == "done\n"
+    };
+    assert!(wait_until(Duration::from_secs(20), marked));
+    others_go_on(&rocker);
+    evil_goes(&rocker);
 }
 
 #[test]
