@@ -8,7 +8,7 @@ use super::record::{State, Status};
 use super::relay::{self, Left, Relay};
 use super::state::{clean_up, erase, settle, sweep};
 use super::store::{self, Engine, boot_id};
-use super::wiring;
+use super::{volumes, wiring};
 use crate::error::{Context, Error, Result, debug, warn};
 use crate::sys::fs;
 use crate::sys::process;
@@ -157,6 +157,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
         record.net.memberships.clear();
     }
     write_etc(&container, &record)?;
+    volumes::restore(engine, &record)?;
     // What a crash left of the log socket is in the way of the next one.
     clean_up(engine, &container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);

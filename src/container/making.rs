@@ -18,12 +18,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub struct Holds {
     layers: image::Hold,
     ids: Option<Dir>,
+    volumes: Option<Dir>,
 }
 
 impl Holds {
     /// The locks, which end with the last process that has them open.
     pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.layers.as_fd()).chain(self.ids.as_ref().map(AsFd::as_fd))
+        let others = self.ids.iter().chain(&self.volumes).map(AsFd::as_fd);
+        std::iter::once(self.layers.as_fd()).chain(others)
     }
 }
 
@@ -72,7 +74,7 @@ pub fn begin(
     let mut record = spec::record(options, &image, words, id.clone())?;
     let (userns, ids) = userns::choose(engine, options.userns)?;
     record.userns = userns;
-    volumes::prepare(engine, &mut record)?;
+    let volumes = volumes::prepare(engine, &mut record)?;
     let mut state = spec::first_state(&record);
     if !ephemeral {
         // One that removes itself does not outlive this boot, and its keeper writes it down.
@@ -81,7 +83,7 @@ pub fn begin(
     engine.take_name(&record.name, &id, ephemeral)?;
     making.done = true;
     drop(making);
-    Ok((Container { id, dir, ephemeral }, record, state, Holds { layers, ids }))
+    Ok((Container { id, dir, ephemeral }, record, state, Holds { layers, ids, volumes }))
 }
 
 /// Fills the directory of a new container and brings it to its place. On failure it is gone.

@@ -42,11 +42,12 @@ fn directory(engine: &Engine) -> Result<Dir> {
     engine.subdirectory("volumes")
 }
 
-/// The lock for every change, until it is dropped.
-fn lock(dir: &Dir) -> Result<Dir> {
-    let turn = dir.duplicate().context("open the volumes")?;
-    fs::lock(turn.as_fd(), Lock::Exclusive).context("lock the volumes")?;
-    Ok(turn)
+/// The directory of the volumes, locked until it is dropped: shared keeps them all, from making one until
+/// what mounts it can be found; exclusive is for who removes any.
+fn locked(engine: &Engine, lock: Lock) -> Result<Dir> {
+    let dir = directory(engine)?;
+    fs::lock(dir.as_fd(), lock).context("lock the volumes")?;
+    Ok(dir)
 }
 
 fn read(dir: &Dir, name: &str) -> Result<Option<Volume>> {
@@ -66,28 +67,36 @@ pub fn path(engine: &Engine, name: &str) -> String {
 
 /// Makes a volume, or gives the one of this name.
 pub fn create(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) -> Result<Volume> {
+    make(&locked(engine, Lock::Shared)?, name, labels)
+}
+
+/// The same below the locked directory of the volumes.
+fn make(dir: &Dir, name: &str, labels: &BTreeMap<String, String>) -> Result<Volume> {
     check_name(name)?;
-    let dir = directory(engine)?;
-    let _turn = lock(&dir)?;
-    if let Some(volume) = read(&dir, name)? {
+    if let Some(volume) = read(dir, name)? {
         return Ok(volume);
     }
     let what = || format!("make volume {name}");
-    if !holds_trees(&dir).context(what())? {
+    if !holds_trees(dir).context(what())? {
         let why = "the file system of the state directory has no links and no owners";
         return Err(Error::new(format!("{}: {why}", what())).hint(
             "-v /DIRECTORY:/PLACE mounts a directory of another one, or of this one as it is",
         ));
     }
-    for (path, mode) in [(name.to_owned(), 0o700), (format!("{name}/{DATA}"), 0o755)] {
-        match dir.mkdir(&path, mode) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno).context(what()),
-        }
+    let there = |made| match made {
+        Err(Errno::EEXIST) => Ok(()),
+        other => other,
+    };
+    there(dir.mkdir(name, 0o700)).context(what())?;
+    let own = dir.dir(name).context(what())?;
+    // Others may be making the same one.
+    fs::lock(own.as_fd(), Lock::Exclusive).context(what())?;
+    if let Some(volume) = read(dir, name)? {
+        return Ok(volume);
     }
+    there(own.mkdir(DATA, 0o755)).context(what())?;
     let created = time::now() / 1_000_000_000;
     let volume = Volume { name: name.to_owned(), created, labels: labels.clone() };
-    let own = dir.dir(name).context(what())?;
     own.replace(DEFINITION, json::to_string(&volume).as_bytes(), true).context(what())?;
     own.sync().and_then(|()| dir.sync()).context(what())?;
     Ok(volume)
@@ -129,9 +138,8 @@ fn users(engine: &Engine) -> Result<BTreeMap<String, Vec<String>>> {
 pub fn remove(engine: &Engine, name: &str) -> Result<()> {
     // A container whose maker died uses nothing any more.
     super::state::sweep(engine)?;
+    let dir = locked(engine, Lock::Exclusive)?;
     find(engine, name)?;
-    let dir = directory(engine)?;
-    let _turn = lock(&dir)?;
     if let Some(users) = users(engine)?.get_mut(name) {
         users.sort_unstable();
         users.dedup();
@@ -144,8 +152,7 @@ pub fn remove(engine: &Engine, name: &str) -> Result<()> {
 /// Removes all volumes that no container mounts. Gives their names.
 pub fn prune(engine: &Engine) -> Result<Vec<String>> {
     super::state::sweep(engine)?;
-    let dir = directory(engine)?;
-    let _turn = lock(&dir)?;
+    let dir = locked(engine, Lock::Exclusive)?;
     let users = users(engine)?;
     let mut removed = Vec::new();
     for volume in list(engine)?.into_iter().filter(|volume| !users.contains_key(&volume.name)) {
@@ -162,11 +169,28 @@ fn take_away(engine: &Engine, dir: &Dir, name: &str) -> Result<()> {
     dir.sync().context(format_args!("remove volume {name}"))
 }
 
-/// Makes the volumes that a new container names, and notes where they are.
-pub fn prepare(engine: &Engine, record: &mut Record) -> Result<()> {
+/// Makes the volumes that a new container names, and notes where they are. Gives the lock that keeps
+/// them until the container can be found, if there are any.
+pub fn prepare(engine: &Engine, record: &mut Record) -> Result<Option<Dir>> {
+    let mut hold = None;
     for mount in record.mounts.iter_mut().filter(|mount| !mount.volume.is_empty()) {
-        create(engine, &mount.volume, &BTreeMap::new())?;
+        let dir = match hold.take() {
+            Some(dir) => dir,
+            None => locked(engine, Lock::Shared)?,
+        };
+        make(&dir, &mount.volume, &BTreeMap::new())?;
         mount.source = path(engine, &mount.volume);
+        hold = Some(dir);
+    }
+    Ok(hold)
+}
+
+/// Makes those volumes of a container anew that somebody has taken away.
+pub fn restore(engine: &Engine, record: &Record) -> Result<()> {
+    for mount in record.mounts.iter().filter(|mount| !mount.volume.is_empty()) {
+        if matches!(fs::stat_path(&mount.source), Err(Errno::ENOENT)) {
+            create(engine, &mount.volume, &BTreeMap::new())?;
+        }
     }
     Ok(())
 }

@@ -76,8 +76,11 @@ pub fn holds_trees(dir: &Dir) -> Result<bool> {
     let name = ".link";
     match dir.symlink("x", name) {
         Err(Errno::EPERM | Errno::EOPNOTSUPP) => Ok(false),
-        // Whoever died here had made it.
-        Ok(()) | Err(Errno::EEXIST) => dir.unlink(name).map(|()| true).context("remove a link"),
+        // Whoever died here had made it, or somebody asks at the same time.
+        Ok(()) | Err(Errno::EEXIST) => match dir.unlink(name) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(true),
+            Err(errno) => Err(errno).context("remove a link"),
+        },
         Err(errno) => Err(errno).context("make a link"),
     }
 }

@@ -259,3 +259,45 @@ fn volumes_are_made_listed_and_removed_by_name() {
         assert_eq!(rocker.ok(&["volume", "ls", "-q"]), "", "{options}");
     }
 }
+
+#[test]
+fn no_volume_goes_while_a_container_is_made_that_mounts_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let create =
+        ["create", "--name", "web", "--net", "none", "-v", "data:/data", "busybox", "true"];
+    for round in 0..60 {
+        let removals: [&[&str]; 2] = [&["volume", "rm", "data"], &["volume", "prune", "-f"]];
+        rocker.ok(&["volume", "create", "data"]);
+        let created = rocker.spawn(&create);
+        let removed = rocker.spawn(removals[round % 2]);
+        let (created, removed) = (created.finish(), removed.finish());
+        assert_eq!(created.code, 0, "{created:?}");
+        assert_eq!(rocker.ok(&["volume", "ls", "-q"]), "data\n", "round {round}: {removed:?}");
+        rocker.ok(&["rm", "web"]);
+    }
+}
+
+#[test]
+fn one_volume_is_made_once_however_many_commands_make_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for _ in 0..10 {
+        let made: Vec<_> = (0..4).map(|_| rocker.spawn(&["volume", "create", "data"])).collect();
+        for made in made {
+            let output = made.finish();
+            assert_eq!((output.code, &*output.stdout), (0, "data\n"), "{output:?}");
+        }
+        rocker.ok(&["volume", "rm", "data"]);
+    }
+}
+
+#[test]
+fn a_volume_that_was_taken_away_by_hand_is_made_anew_at_the_next_start() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = ["busybox", "sh", "-c", "echo there > /data/note; cat /data/note"];
+    rocker
+        .ok(&[&["create", "--name", "web", "--net", "none", "-v", "data:/data"], &script[..]]
+            .concat());
+    fs::remove_dir_all(rocker.root().join("volumes/data")).unwrap();
+    assert_eq!(rocker.ok(&["start", "-a", "web"]), "there\n");
+    assert_eq!(rocker.ok(&["volume", "ls", "-q"]), "data\n");
+}
