@@ -6,7 +6,7 @@
 use super::membership::is_set;
 use super::record::{Mount, MountKind, Record};
 use super::size;
-use super::store::{Engine, LIMIT, is_name};
+use super::store::{Engine, LIMIT, RECORD, is_name};
 use crate::error::{Context, Error, Result};
 use crate::image::{self, Stage, holds_trees};
 use crate::namespace::mounts::{Fill, tmpfs_options};
@@ -121,12 +121,17 @@ pub fn find(engine: &Engine, name: &str) -> Result<Volume> {
     })
 }
 
-/// The containers that mount each volume, running or not, by name.
+/// The containers that mount each volume, running or not, by name. One that cannot be read may mount any.
 fn users(engine: &Engine) -> Result<BTreeMap<String, Vec<String>>> {
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for id in engine.ids()? {
-        let Ok(Some(container)) = engine.open_id(&id) else { continue };
-        let Ok(record) = container.record() else { continue };
+        let Some(container) = engine.open_id(&id)? else { continue };
+        let record = match container.record() {
+            // It is being made, and has no volumes: they would be locked. Or it has just gone.
+            Err(_) if container.ephemeral && container.dir.stat(RECORD).is_err() => continue,
+            Err(_) if engine.open_id(&id)?.is_none() => continue,
+            other => other.context("which volumes are in use is not known")?,
+        };
         for mount in record.mounts {
             users.entry(mount.volume).or_default().push(record.name.clone());
         }

@@ -148,3 +148,27 @@ fn a_damaged_file_of_a_volume_harms_no_other_one() {
     }
     report(&format!("{tried} damaged files of volumes, 0 panics, 0 others harmed"));
 }
+
+#[test]
+fn no_volume_is_removed_while_a_container_cannot_tell_which_it_mounts() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none", "-v", "data:/data"]);
+    rocker.ok(&["volume", "create", "unused"]);
+    let id = rocker.inspect("web", "{{.Id}}");
+    let file = rocker.root().join("containers").join(&id).join("record.json");
+    let whole = fs::read(&file).unwrap();
+    let remove = || rocker.refused(&["volume", "rm", "data"], 1);
+    let prune = || rocker.refused(&["volume", "prune", "-f"], 1);
+    for bytes in [&whole[..whole.len() / 2], b""] {
+        fs::write(&file, bytes).unwrap();
+        let said = [remove(), prune()];
+        assert!(said.iter().all(|line| line.contains(&id)), "{said:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    let said = [remove(), prune()];
+    assert!(said.iter().all(|line| line.contains(&id)), "{said:?}");
+    assert_eq!(rocker.ok(&["volume", "ls", "-q"]), "data\nunused\n");
+    fs::write(&file, whole).unwrap();
+    rocker.ok(&["rm", "-f", "web"]);
+    assert_eq!(rocker.ok(&["volume", "prune", "-f"]), "data\nunused\n");
+}
