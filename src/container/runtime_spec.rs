@@ -63,13 +63,18 @@ pub fn of(engine: &Engine, container: &Container, record: &Record, state: &State
         volumes.push(runtime_volume(mount, record.userns, state.started == 0)?);
     }
     let names = known_names(engine, record)?;
+    // What lies outside of the layer has no bound. Otherwise it would be a call more for each file.
+    let attr = match record.read_only {
+        true => Attr::READ_ONLY | Attr::NO_SUID | Attr::NO_DEV | Attr::NO_EXEC,
+        false => Attr::default(),
+    };
     for file in ETC_FILES {
         let target = format!("/etc/{file}");
         // A volume that the user put there comes first.
         if !record.mounts.iter().any(|mount| mount.target == target) {
             let home = names.as_ref().filter(|_| file != "hostname").unwrap_or(&own);
             let source = Source::Bind(text(&home.join(file))?);
-            volumes.push(Volume { source, target, attr: Attr::default() });
+            volumes.push(Volume { source, target, attr });
         }
     }
     let kept = record.security.as_ref();

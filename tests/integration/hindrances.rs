@@ -85,6 +85,17 @@ fn a_member_that_marks_its_files_immutable_is_removed_and_keeps_nobody_from_its_
 }
 
 #[test]
+fn a_read_only_container_writes_to_none_of_its_files_and_hears_of_new_names() {
+    let Some((rocker, _)) = with_hinder() else { return };
+    rocker.sleeper("closed", &["--net", "app", "--read-only"]);
+    rocker.sleeper("web", &["--net", "app"]);
+    let script = "cd /etc; for file in hosts hostname resolv.conf; do \
+                  if echo x >> $file; then echo written: $file; fi; done; grep -o web hosts";
+    assert_eq!(rocker.ok(&["exec", "closed", "sh", "-c", script]), "web\n");
+    rocker.ok(&["rm", "-f", "closed", "web"]);
+}
+
+#[test]
 fn what_a_container_marks_immutable_in_its_own_layer_goes_with_it() {
     let Some((rocker, volume)) = with_hinder() else { return };
     let script = "mkdir -p /d/e; touch /d/e/f; /hinder mark /d/e/f /d/e /d / /etc/hosts";
