@@ -71,6 +71,9 @@ pub fn number(name: &str) -> Option<u32> {
     found.map(|number| number as u32)
 }
 
+/// include/linux/err.h: MAX_ERRNO.
+const HIGHEST_ERROR: u64 = 4095;
+
 /// A rule of the profile for one call.
 struct Rule<'a> {
     verdict: u32,
@@ -254,9 +257,13 @@ fn condition(condition: &Value) -> Result<Vec<Test>> {
 
 fn verdict(object: &Object, action: &str, number: &str) -> Result<u32> {
     let number = match object.get(number) {
-        None | Some(Value::Null) => libc::EPERM as u64,
-        Some(_) => whole(object, number)?,
-    } as u32;
+        None | Some(Value::Null) => libc::EPERM as u32,
+        // The kernel would make the highest error of it.
+        Some(_) => match whole(object, number)? {
+            errno @ 0..=HIGHEST_ERROR => errno as u32,
+            _ => return Err(wrong(&format!("{number}: no error is above {HIGHEST_ERROR}"))),
+        },
+    };
     Ok(match string(object, action) {
         "SCMP_ACT_ALLOW" => ALLOW,
         "SCMP_ACT_ERRNO" => errno(number),

@@ -255,6 +255,18 @@ fn a_profile_gives_each_call_its_action() {
 }
 
 #[test]
+fn an_error_above_the_highest_is_refused() {
+    let profile = |number: u64| {
+        read(&format!(r#"{{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": {number}}}"#))
+    };
+    assert!(profile(4095).is_ok());
+    for number in [4096, 70_000, (1 << 32) + 1] {
+        let said = profile(number).unwrap_err().to_string();
+        assert!(said.contains("defaultErrnoRet: no error is above 4095"), "{said}");
+    }
+}
+
+#[test]
 fn conditions_of_a_profile_compare_all_64_bits() {
     let values = [0, 1, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001, u64::MAX - 1, u64::MAX];
     let pairs = values.iter().flat_map(|value| values.map(|two| (*value, two)));
