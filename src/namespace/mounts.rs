@@ -86,7 +86,17 @@ fn hold_one(volume: &Volume) -> Result<Held<'_>> {
 pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
     held.iter().try_for_each(|held| fill_one(root, held))?;
     held.sort_by_key(|held| held.volume.target.split('/').filter(|name| !name.is_empty()).count());
-    held.iter().try_for_each(|held| place_one(root, held))
+    let mut closed = Vec::new();
+    for held in &held {
+        closed.extend(place_one(root, held)?);
+    }
+    closed.iter().try_for_each(|(tmpfs, volume)| {
+        let what = || format!("make {} read-only", volume.target);
+        process::fchdir(tmpfs.as_fd()).context(what())?;
+        let closed = mount::set_attr_at(c".", volume.attr);
+        process::chdir(c"/").context("enter /")?;
+        closed.context(what())
+    })
 }
 
 fn fill_one(root: &Dir, held: &Held<'_>) -> Result<()> {
@@ -110,18 +120,27 @@ fn tmpfs_like(root: &Dir, target: &str, options: &CStr) -> Result<CString> {
     }
 }
 
-fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
+/// Mounts one volume at its place. Gives it again where it is a tmpfs that is to be read-only, with its
+/// root: what lies in it needs places first.
+fn place_one<'a>(root: &Dir, held: &Held<'a>) -> Result<Option<(OwnedFd, &'a Volume)>> {
     let Volume { source, target, attr } = held.volume;
     let Some(tree) = &held.tree else {
         let Source::Tmpfs(options) = source else {
             return Err(Error::new(format!("{target}: has no source")));
         };
+        let what = || format!("mount tmpfs on {target}");
         let options = tmpfs_like(root, target, options)?;
         let place = mount_point(root, target, true)?;
         process::fchdir(place.as_fd()).context(format_args!("enter {target}"))?;
-        let mounted = mount::create(c"tmpfs", c".", *attr, &options);
+        let open = Attr(attr.0 & !Attr::READ_ONLY.0);
+        let mounted = mount::create(c"tmpfs", c".", open, &options);
         process::chdir(c"/").context("enter /")?;
-        return mounted.context(format_args!("mount tmpfs on {target}"));
+        mounted.context(what())?;
+        if open == *attr {
+            return Ok(None);
+        }
+        let tmpfs = root.open_in_root(target, libc::O_PATH, 0).context(what())?;
+        return Ok(Some((tmpfs, held.volume)));
     };
     let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
     let place = mount_point(root, target, kind == Kind::Directory)?;
@@ -131,7 +150,7 @@ fn place_one(root: &Dir, held: &Held<'_>) -> Result<()> {
         mount::set_attr_at(&descriptor_path(tree), *attr)
             .context(format_args!("restrict {target}"))?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Attributes of the pseudo file systems.
@@ -330,6 +349,11 @@ pub fn tmpfs_options(options: &str) -> Result<(Attr, CString)> {
             "nosuid" => bits |= Attr::NO_SUID.0,
             "dev" => bits &= !Attr::NO_DEV.0,
             "nodev" => bits |= Attr::NO_DEV.0,
+            "noatime" => bits |= Attr::NO_ATIME.0,
+            "nodiratime" => bits |= Attr::NO_DIRATIME.0,
+            "strictatime" => bits |= Attr::STRICT_ATIME.0,
+            // That is how it is anyway.
+            "defaults" | "async" | "relatime" => {}
             _ => {
                 let key = option.split('=').next().unwrap_or_default();
                 if !["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks"].contains(&key) {
@@ -370,6 +394,7 @@ mod tests {
         let (attr, data) = tmpfs_options("rw,exec,size=64m,mode=1777").unwrap();
         assert_eq!(attr, Attr::NO_SUID | Attr::NO_DEV);
         assert_eq!(data.as_c_str(), c"size=64m,mode=1777");
+        assert_eq!(tmpfs_options("noatime,exec").unwrap().0, attr | Attr::NO_ATIME);
         assert!(tmpfs_options("context=x").is_err());
     }
 }

@@ -15,6 +15,8 @@ impl Attr {
     pub const NO_SUID: Self = Self(libc::MS_NOSUID);
     pub const NO_DEV: Self = Self(libc::MS_NODEV);
     pub const NO_EXEC: Self = Self(libc::MS_NOEXEC);
+    pub const NO_ATIME: Self = Self(libc::MS_NOATIME);
+    pub const NO_DIRATIME: Self = Self(libc::MS_NODIRATIME);
     pub const STRICT_ATIME: Self = Self(libc::MS_STRICTATIME);
 
     /// The same attributes in the bits of mount_setattr(2), `MOUNT_ATTR_*`.

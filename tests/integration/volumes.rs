@@ -301,3 +301,22 @@ fn a_volume_that_was_taken_away_by_hand_is_made_anew_at_the_next_start() {
     assert_eq!(rocker.ok(&["start", "-a", "web"]), "there\n");
     assert_eq!(rocker.ok(&["volume", "ls", "-q"]), "data\n");
 }
+
+#[test]
+fn a_read_only_tmpfs_may_hold_the_places_of_other_mounts() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "cat /etc/hostname /outer/inner/x; for f in /etc/x /outer/x /outer/inner/x; do \
+                  touch $f 2> /dev/null && echo $f; done; grep -c ' /etc tmpfs ro,.*noatime' /proc/mounts";
+    let options = [
+        "-h",
+        "web",
+        "--tmpfs",
+        "/etc:ro,noatime",
+        "--tmpfs",
+        "/outer:ro",
+        "--tmpfs",
+        "/outer/inner",
+    ];
+    let shown = run(&rocker, &options, &format!("echo in > /outer/inner/x; {script}"));
+    assert_eq!(shown, "web\nin\n/outer/inner/x\n1\n");
+}
