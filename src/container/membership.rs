@@ -109,7 +109,7 @@ pub fn ports(text: &str) -> Option<(u16, u16)> {
 pub fn parse_publish(text: &str) -> Result<Vec<Port>> {
     let refuse = |why: &str| Err(Error::new(format!("port {text:?}: {why}")));
     let (rest, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let udp = match protocol {
+    let udp = match &*protocol.to_ascii_lowercase() {
         "tcp" => false,
         "udp" => true,
         _ => return refuse("the protocol is tcp or udp"),
@@ -338,6 +338,7 @@ mod tests {
     fn a_published_port_is_read_in_each_of_its_forms() {
         assert_eq!(published("8080:80"), ["0.0.0.0:8080->80/tcp"]);
         assert_eq!(published("80"), ["0.0.0.0:0->80/tcp"]);
+        assert_eq!(published("8080:80/TCP"), ["0.0.0.0:8080->80/tcp"]);
         assert_eq!(published("127.0.0.1:8080:80/udp"), ["127.0.0.1:8080->80/udp"]);
         assert_eq!(published("127.0.0.1::80"), ["127.0.0.1:0->80/tcp"]);
         assert_eq!(published("[::1]:8080:80"), ["[::1]:8080->80/tcp"]);

@@ -93,7 +93,7 @@ pub struct Mount {
     /// An absolute path in the container.
     pub target: String,
     pub read_only: bool,
-    /// Further options of a tmpfs: `size=64m,mode=1777`.
+    /// Further options of a tmpfs, `size=64m,mode=1777`; `nocopy` of a volume that stays empty.
     pub options: String,
 }
 

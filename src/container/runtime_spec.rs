@@ -149,7 +149,8 @@ fn runtime_volume(mount: &Mount, userns: Option<IdMap>, first: bool) -> Result<V
     let attr = Attr::NO_SUID | Attr::NO_DEV;
     let attr = if mount.read_only { attr | Attr::READ_ONLY } else { attr };
     let path = mount.source.clone();
-    let source = match first && !mount.volume.is_empty() {
+    let fills = !mount.volume.is_empty() && mount.options != volumes::NO_COPY;
+    let source = match first && fills {
         true => Source::Named(path, volumes::FILL),
         false => Source::Bind(path),
     };

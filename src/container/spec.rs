@@ -223,8 +223,11 @@ fn mounts(options: &Options) -> Result<Vec<Mount>> {
         list.push(match &*mount.kind {
             "tmpfs" => tmpfs(&mount.target, &mount.options)?,
             "bind" => bind(&mount.source, &mount.target, mount.read_only).context(what())?,
-            _ => volumes::mount(&mount.source, target_path(&mount.target)?, mount.read_only)
-                .context(what())?,
+            _ => {
+                let target = target_path(&mount.target)?;
+                volumes::mount(&mount.source, target, mount.read_only, &mount.options)
+                    .context(what())?
+            }
         });
     }
     for (index, mount) in list.iter().enumerate() {
@@ -240,10 +243,11 @@ fn mounts(options: &Options) -> Result<Vec<Mount>> {
 fn volume(text: &str) -> Result<Mount> {
     let mut parts = text.split(':');
     let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let mut read_only = false;
+    let (mut read_only, mut options) = (false, "");
     for mode in parts.next().into_iter().flat_map(|modes| modes.split(',')) {
         match mode {
             "ro" | "rw" => read_only = mode == "ro",
+            volumes::NO_COPY => options = volumes::NO_COPY,
             "z" | "Z" | "private" | "rprivate" | "cached" | "delegated" | "consistent" => {}
             _ => {
                 return Err(Error::new(format!(
@@ -256,7 +260,10 @@ fn volume(text: &str) -> Result<Mount> {
         return Err(Error::new(format!("volume {text}: is not HOST:CONTAINER[:ro]")));
     }
     if !source.contains('/') && ![".", ".."].contains(&source) {
-        return volumes::mount(source, target_path(target)?, read_only);
+        return volumes::mount(source, target_path(target)?, read_only, options);
+    }
+    if !options.is_empty() {
+        return Err(Error::new(format!("volume {text}: {options} is for volumes with a name")));
     }
     bind(source, target, read_only)
 }

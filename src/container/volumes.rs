@@ -231,8 +231,11 @@ fn fill(from: &Dir, into: &Dir) -> Result<()> {
     Ok(own.unlink(FILLING)?)
 }
 
-/// A mount of a named volume at an absolute place.
-pub fn mount(name: &str, target: String, read_only: bool) -> Result<Mount> {
+/// The option of a volume that does not get what the image has at its place.
+pub const NO_COPY: &str = "nocopy";
+
+/// A mount of a named volume at an absolute place; its `options` are none or `NO_COPY`.
+pub fn mount(name: &str, target: String, read_only: bool, options: &str) -> Result<Mount> {
     check_name(name)?;
     Ok(Mount {
         kind: MountKind::Bind,
@@ -240,7 +243,7 @@ pub fn mount(name: &str, target: String, read_only: bool) -> Result<Mount> {
         source: String::new(),
         target,
         read_only,
-        options: String::new(),
+        options: options.to_owned(),
     })
 }
 
@@ -251,60 +254,88 @@ pub struct Spec {
     pub source: String,
     pub target: String,
     pub read_only: bool,
-    /// Options of a tmpfs.
+    /// Options of a tmpfs; `NO_COPY` of a volume.
     pub options: String,
 }
 
-/// Reads `type=bind|volume|tmpfs,source=…,target=…,readonly`.
-pub fn parse_mount(text: &str) -> Result<Spec> {
-    let refuse = |why: String| Err(Error::new(format!("mount {text}: {why}")));
-    let mut spec = Spec { kind: "volume".to_owned(), ..Spec::default() };
-    let mut options = Vec::new();
-    let mut rest = Some(text);
+/// The parts of what `--mount` says, as keys and values: one with commas stands in quotes. `None` where
+/// quotes are not for a whole part.
+fn parts(text: &str) -> Option<Vec<&str>> {
+    let (mut list, mut rest) = (Vec::new(), Some(text));
     while let Some(parts) = rest {
-        // A part with commas stands in quotes.
         let (part, after) = match parts.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "\"")),
             None => parts.split_at(parts.find(',').unwrap_or(parts.len())),
         };
         rest = after.strip_prefix(',');
         if rest.is_none() && !after.is_empty() {
-            return refuse("quotes are for a whole part".to_owned());
+            return None;
         }
+        list.push(part);
+    }
+    Some(list)
+}
+
+/// Reads `type=bind|volume|tmpfs,source=…,target=…,readonly`.
+pub fn parse_mount(text: &str) -> Result<Spec> {
+    let refuse = |why: String| Err(Error::new(format!("mount {text}: {why}")));
+    let mut spec = Spec { kind: "volume".to_owned(), ..Spec::default() };
+    let (mut tmpfs, mut no_copy, mut propagation) = (Vec::new(), false, false);
+    let parts = match parts(text) {
+        Some(parts) => parts,
+        None => return refuse("quotes are for a whole part".to_owned()),
+    };
+    for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let switch = || match is_set(if value.is_empty() { "true" } else { value }) {
+            Some(set) => Ok(set),
+            None => Err(Error::new(format!("mount {text}: {part}: neither true nor false"))),
+        };
         match &*key.to_ascii_lowercase() {
             "type" => spec.kind = value.to_ascii_lowercase(),
             "source" | "src" => value.clone_into(&mut spec.source),
             "target" | "dst" | "destination" => value.clone_into(&mut spec.target),
-            "readonly" | "ro" => match is_set(if value.is_empty() { "true" } else { value }) {
-                Some(set) => spec.read_only = set,
-                None => return refuse(format!("{part}: neither true nor false")),
+            "readonly" | "ro" => spec.read_only = switch()?,
+            "volume-nocopy" => no_copy = switch()?,
+            "bind-propagation" => match value {
+                "private" | "rprivate" => propagation = true,
+                _ => return refuse(format!("{part}: mounts are private here")),
             },
             "tmpfs-size" => {
                 let bytes = size::parse(value).context(format_args!("mount {text}: {part}"))?;
-                options.push(format!("size={bytes}"));
+                tmpfs.push(format!("size={bytes}"));
             }
-            "tmpfs-mode" => options.push(format!("mode={value}")),
+            "tmpfs-mode" => tmpfs.push(format!("mode={value}")),
             _ => return refuse(format!("option {key:?} is not known")),
         }
     }
-    spec.options = options.join(",");
-    let tmpfs = spec.kind == "tmpfs";
+    for (given, of, what) in [
+        (!tmpfs.is_empty(), "tmpfs", "tmpfs-size and tmpfs-mode are for a tmpfs"),
+        (no_copy, "volume", "volume-nocopy is for a volume"),
+        (propagation, "bind", "bind-propagation is for a bind"),
+    ] {
+        if given && spec.kind != of {
+            return refuse(what.to_owned());
+        }
+    }
+    if spec.kind == "tmpfs" && spec.read_only {
+        tmpfs.push("ro".to_owned());
+    }
+    spec.options = if no_copy { NO_COPY.to_owned() } else { tmpfs.join(",") };
+    check_mount(&spec).context(format_args!("mount {text}"))?;
+    Ok(spec)
+}
+
+fn check_mount(spec: &Spec) -> Result<()> {
     match &*spec.kind {
-        "bind" | "volume" | "tmpfs" if spec.target.is_empty() => refuse("has no target".to_owned()),
-        "bind" | "volume" if spec.source.is_empty() => refuse("has no source".to_owned()),
-        "bind" | "volume" if !spec.options.is_empty() => {
-            refuse("tmpfs-size and tmpfs-mode are for a tmpfs".to_owned())
-        }
-        "tmpfs" if !spec.source.is_empty() => refuse("a tmpfs has no source".to_owned()),
-        "bind" | "volume" | "tmpfs" => {
-            if tmpfs && spec.read_only {
-                spec.options.push_str(if spec.options.is_empty() { "ro" } else { ",ro" });
-            }
-            tmpfs_options(&spec.options).context(format_args!("mount {text}"))?;
-            Ok(spec)
-        }
-        kind => refuse(format!("type {kind:?} is none of bind, volume, tmpfs")),
+        "bind" | "volume" | "tmpfs" if spec.target.is_empty() => Err(Error::new("has no target")),
+        "volume" if spec.source.is_empty() => Err(Error::new("has no source")
+            .hint("volumes without a name are not there yet: source=NAME makes one with it")),
+        "bind" if spec.source.is_empty() => Err(Error::new("has no source")),
+        "tmpfs" if !spec.source.is_empty() => Err(Error::new("a tmpfs has no source")),
+        "tmpfs" => tmpfs_options(&spec.options).map(drop),
+        "bind" | "volume" => Ok(()),
+        kind => Err(Error::new(format!("type {kind:?} is none of bind, volume, tmpfs"))),
     }
 }
 
@@ -326,6 +357,8 @@ mod tests {
         assert!(size("banana").is_err() && size("").is_err() && size("50%").is_err());
         let spec = parse_mount(r#"TYPE=Bind,"src=/a,b",Target=/d,readonly=True"#).unwrap();
         assert_eq!((&*spec.kind, &*spec.source, spec.read_only), ("bind", "/a,b", true));
+        assert_eq!(parse_mount("source=v,target=/d,volume-nocopy").unwrap().options, NO_COPY);
+        assert!(parse_mount("type=bind,src=/a,dst=/d,bind-propagation=rprivate").is_ok());
         for bad in [
             "",
             "type=nfs,target=/x",
@@ -338,6 +371,9 @@ mod tests {
             "source=v,target=/x,\"ro",
             "source=v,target=/x,\"ro\"x",
             "source=v,target",
+            "source=v,target=/x,bind-propagation=private",
+            "type=bind,source=/v,target=/x,bind-propagation=rshared",
+            "type=bind,source=/v,target=/x,volume-nocopy",
         ] {
             assert!(parse_mount(bad).is_err(), "{bad}");
         }

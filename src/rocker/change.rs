@@ -213,8 +213,9 @@ impl Shell<'_> {
 /// `80`, `80/udp`, `8000-8010/tcp`; the protocol is added.
 fn check_port(text: &str) -> Parsed<String> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
     match ports(numbers) {
-        Some(_) if matches!(protocol, "tcp" | "udp" | "sctp") => {
+        Some(_) if matches!(&*protocol, "tcp" | "udp" | "sctp") => {
             Ok(format!("{numbers}/{protocol}"))
         }
         _ => Err(format!("{text} is no port like 80 or 53/udp")),
@@ -293,7 +294,7 @@ mod tests {
             "WORKDIR app",
             "USER 1000:1000",
             "LABEL a=1 b='x y'",
-            "EXPOSE 80 53/udp",
+            "EXPOSE 80 53/UDP",
             "STOPSIGNAL int",
             r#"VOLUME ["/data"]"#,
             "VOLUME /data /log",

@@ -11,32 +11,35 @@ pub fn whole(text: &str) -> Result<i64> {
 /// The smallest memory limit: less does not hold a program and its start.
 const LEAST_MEMORY: u64 = 6 << 20;
 
-/// A memory limit in bytes.
-pub fn parse_memory(text: &str) -> Result<u64> {
-    let bytes = size::parse(text)?;
-    if bytes < LEAST_MEMORY {
-        return Err(Error::new("the minimum memory limit is 6m"));
+/// A memory limit in bytes; 0 is none, as with docker.
+pub fn parse_memory(text: &str) -> Result<Option<u64>> {
+    match size::parse(text)? {
+        0 => Ok(None),
+        1..LEAST_MEMORY => Err(Error::new("the minimum memory limit is 6m")),
+        bytes => Ok(Some(bytes)),
     }
-    Ok(bytes)
 }
 
-/// A limit of memory and swap together; -1 is unlimited.
-pub fn parse_swap(text: &str) -> Result<i64> {
+/// A limit of memory and swap together; -1 is unlimited, 0 as if it were not given.
+pub fn parse_swap(text: &str) -> Result<Option<i64>> {
     match text {
-        "-1" => Ok(-1),
-        _ => Ok(size::parse(text)? as i64),
+        "-1" => Ok(Some(-1)),
+        _ => Ok(Some(size::parse(text)? as i64).filter(|bytes| *bytes != 0)),
     }
 }
 
-/// Thousandths of a processor: `1.5` is 1500.
-pub fn parse_cpus(text: &str) -> Result<u64> {
+/// Thousandths of a processor: `1.5` is 1500; 0 is no limit.
+pub fn parse_cpus(text: &str) -> Result<Option<u64>> {
     let error = || Error::new("not a number of processors like 1.5");
     let (whole, fraction, scale) = decimal(text).ok_or_else(error)?;
+    if (whole, fraction) == (0, 0) {
+        return Ok(None);
+    }
     let thousandths = whole.checked_mul(1000).ok_or_else(error)? + fraction * 1000 / scale;
     match u64::try_from(thousandths) {
         // The kernel gives no share of a tenth of a second below a millisecond.
         Ok(0..10) => Err(Error::new("less than 0.01 of a processor")),
-        Ok(thousandths) if thousandths <= 1_000_000_000 => Ok(thousandths),
+        Ok(thousandths) if thousandths <= 1_000_000_000 => Ok(Some(thousandths)),
         _ => Err(error()),
     }
 }
@@ -123,15 +126,21 @@ mod tests {
     fn a_memory_limit_below_six_mebibytes_is_refused() {
         assert!(parse_memory("1k").is_err());
         assert!(parse_memory("6291455").is_err());
-        assert_eq!(parse_memory("6m"), Ok(6 << 20));
+        assert_eq!(parse_memory("6m"), Ok(Some(6 << 20)));
+    }
+
+    #[test]
+    fn a_limit_of_0_is_none() {
+        assert_eq!((parse_memory("0"), parse_cpus("0.0")), (Ok(None), Ok(None)));
+        assert_eq!((parse_swap("0b"), parse_swap("-1")), (Ok(None), Ok(Some(-1))));
     }
 
     #[test]
     fn processors_are_counted_in_thousandths() {
-        assert_eq!(parse_cpus("1.5"), Ok(1500));
-        assert_eq!(parse_cpus(".25"), Ok(250));
-        assert_eq!(parse_cpus("0.01"), Ok(10));
-        for text in ["0", "0.0001", "0.009", "-1", "x", "1e9", "99999999999999999999"] {
+        assert_eq!(parse_cpus("1.5"), Ok(Some(1500)));
+        assert_eq!(parse_cpus(".25"), Ok(Some(250)));
+        assert_eq!(parse_cpus("0.01"), Ok(Some(10)));
+        for text in ["0.0001", "0.009", "-1", "x", "1e9", "99999999999999999999"] {
             assert!(parse_cpus(text).is_err(), "{text}");
         }
     }

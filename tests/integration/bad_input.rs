@@ -155,7 +155,7 @@ fn limits_that_make_no_sense_are_refused() {
         ("--cpushare", "0"),
         ("--cpushare", "1"),
         ("--cpushare", "banana"),
-        ("--cpus", "0"),
+        ("--cpus", "0.001"),
         ("--cpus", "banana"),
         ("--pids-limit", "banana"),
     ] {

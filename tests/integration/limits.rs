@@ -67,6 +67,16 @@ fn exec_is_under_the_same_memory_limit() {
 }
 
 #[test]
+fn limits_of_0_are_none() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let zeros = ["-m", "0", "--memory-swap", "0", "--cpus", "0"];
+    rocker.ok(&[&["create", "--name", "web"], &zeros[..], &["busybox", "true"]].concat());
+    let limits = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}}";
+    assert_eq!(rocker.inspect("web", limits), "0 0 0");
+    rocker.ok(&["start", "-a", "web"]);
+}
+
+#[test]
 fn a_cpuset_is_seen_in_the_processes() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_controller("--cpuset") {

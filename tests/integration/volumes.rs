@@ -303,6 +303,33 @@ fn a_volume_that_was_taken_away_by_hand_is_made_anew_at_the_next_start() {
 }
 
 #[test]
+fn a_volume_that_is_not_to_be_filled_stays_empty() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for (number, option) in
+        ["-v NAME:/bin:nocopy", "--mount src=NAME,dst=/bin,volume-nocopy", "-v NAME:/bin:ro,nocopy"]
+            .iter()
+            .enumerate()
+    {
+        let name = format!("v{number}");
+        let option = option.replace("NAME", &name);
+        let option: Vec<&str> = option.split(' ').collect();
+        let words = ["busybox", "/bin/true"];
+        // There may be no program in it any more.
+        rocker.run(&[&["run", "--rm", "--net", "none"], &option[..], &words].concat());
+        let data = rocker.root().join("volumes").join(name).join("_data");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "{option:?}");
+    }
+    let files = rocker.files();
+    let bind = format!("type=bind,src={},dst=/x,bind-propagation=rprivate", files.display());
+    rocker.ok(&["run", "--rm", "--net", "none", "--mount", &bind, "busybox", "true"]);
+    let bind = format!("{}:/x:nocopy", files.display());
+    rocker.refused(&["run", "--rm", "-v", &bind, "busybox", "true"], 125);
+    let unnamed = ["run", "--rm", "--mount", "type=volume,dst=/x", "busybox", "true"];
+    let said = rocker.run(&unnamed).stderr;
+    assert!(said.contains("has no source\nhint: volumes without a name"), "{said}");
+}
+
+#[test]
 fn a_read_only_tmpfs_may_hold_the_places_of_other_mounts() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let script = "cat /etc/hostname /outer/inner/x; for f in /etc/x /outer/x /outer/inner/x; do \

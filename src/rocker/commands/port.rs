@@ -50,7 +50,8 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
         print::out(&lines.concat())?;
         return Ok(0);
     };
-    let wanted = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
+    let wanted = wanted.to_ascii_lowercase();
+    let wanted = if wanted.contains('/') { wanted } else { format!("{wanted}/tcp") };
     let found: Vec<String> = ports
         .filter(|port| inner(port) == wanted)
         .map(|port| format!("{}{mode}\n", host(port)))

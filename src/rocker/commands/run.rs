@@ -133,14 +133,14 @@ const FLAGS: &[Flag<Options>] = &[
     }),
     flag("-l, --label KEY[=VALUE]", "Attach a label", |o, value| value.set(&mut o.labels)),
     flag("-m, --memory LIMIT", "Memory limit (100m, 1g; at least 6m)", |o, value| {
-        o.limits.memory = Some(units::parse_memory(&value.text())?);
+        o.limits.memory = units::parse_memory(&value.text())?;
         Ok(())
     }),
     flag(
         "--memory-swap LIMIT",
         "Limit of memory and swap together; -1 is unlimited",
         |o, value| {
-            o.limits.memory_swap = Some(units::parse_swap(&value.text())?);
+            o.limits.memory_swap = units::parse_swap(&value.text())?;
             Ok(())
         },
     ),
@@ -157,7 +157,7 @@ const FLAGS: &[Flag<Options>] = &[
         Ok(())
     }),
     flag("--cpus NUMBER", "Limit of processor time (1.5 is one and a half)", |o, value| {
-        o.limits.milli_cpus = Some(units::parse_cpus(&value.text())?);
+        o.limits.milli_cpus = units::parse_cpus(&value.text())?;
         Ok(())
     }),
     flag(
