@@ -308,7 +308,8 @@ fn sweep_one(engine: &Engine, tmp: &Dir, name: &str) -> Result<()> {
     }
     let boot = boot_id()?;
     let state = container.stored_state();
-    if state.as_ref().is_ok_and(|state| state.has_processes(&boot)) {
+    // Its keeper lives, whatever its state says: it may be in another pid namespace.
+    if state.as_ref().is_ok_and(|state| state.has_processes(&boot)) || is_held(&container) {
         return Ok(());
     }
     // Nothing of it runs under a keeper; named by its id, its groups can be found.

@@ -172,3 +172,23 @@ fn no_volume_is_removed_while_a_container_cannot_tell_which_it_mounts() {
     rocker.ok(&["rm", "-f", "web"]);
     assert_eq!(rocker.ok(&["volume", "prune", "-f"]), "data\nunused\n");
 }
+
+#[test]
+fn a_container_whose_keeper_lives_is_not_swept_away_whatever_its_state_says() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["run", "-d", "--rm", "--name", "web", "--net", "none", "busybox", "sleep", "1000"];
+    let id = rocker.ok(&words).trim().to_owned();
+    let pid = rocker.pid("web");
+    let file = rocker.root().join("tmp").join(&id).join("config.json");
+    let whole = fs::read_to_string(&file).unwrap();
+    let elsewhere = whole.replace(&format!("\"pid\":{pid},"), "\"pid\":4194303,");
+    assert_ne!(whole, elsewhere);
+    for text in ["{", &elsewhere] {
+        fs::write(&file, text).unwrap();
+        rocker.run(&["create", "--net", "none", "busybox", "true"]);
+        assert!(fs::exists(format!("/proc/{pid}")).unwrap(), "it was ended: {text}");
+        assert!(file.exists(), "it is gone: {text}");
+    }
+    fs::write(&file, whole).unwrap();
+    rocker.ok(&["rm", "-f", "web"]);
+}
