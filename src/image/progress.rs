@@ -48,17 +48,19 @@ impl Drop for Meter {
     }
 }
 
+/// Whole numbers only: what formats fractions of every kind is 10 KB of program.
 fn line(done: u64, total: Option<u64>, time: Duration) -> String {
-    let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    let rate = megabytes(done) / time.as_secs_f64().max(0.001);
+    let megabytes = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10);
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = done / 1000 / milliseconds;
     match total {
         Some(total) => {
             let done = done.min(total);
             let percent = (done * 100).checked_div(total).unwrap_or(100);
             let (done, total) = (megabytes(done), megabytes(total));
-            format!("importing: {done:.1} of {total:.1} MB, {percent} %, {rate:.0} MB/s")
+            format!("importing: {done} of {total} MB, {percent} %, {rate} MB/s")
         }
-        None => format!("importing: {:.1} MB, {rate:.0} MB/s", megabytes(done)),
+        None => format!("importing: {} MB, {rate} MB/s", megabytes(done)),
     }
 }
 
@@ -73,6 +75,6 @@ mod tests {
             line(50_000_000, Some(200_000_000), second),
             "importing: 50.0 of 200.0 MB, 25 %, 50 MB/s"
         );
-        assert_eq!(line(5_000_000, None, second), "importing: 5.0 MB, 5 MB/s");
+        assert_eq!(line(5_490_000, None, second), "importing: 5.4 MB, 5 MB/s");
     }
 }
