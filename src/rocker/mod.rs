@@ -17,7 +17,7 @@ mod when;
 
 use crate::container::Engine;
 use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, write_stderr};
-use crate::sys::process;
+use crate::sys::{io, process};
 use command::{Command, Entry, Rules, flag};
 use parse::{Parsed, Refusal};
 use std::path::Path;
@@ -101,6 +101,8 @@ pub fn main() -> ExitCode {
     }));
     // Modes are given whole, whatever mask the caller has.
     process::umask(0);
+    // Only a filter of system calls could forbid it, and the rest would fail too.
+    let _ = io::take_back_signals();
     let globals = Globals::default();
     let words = match arguments() {
         Ok(words) => words,

@@ -339,6 +339,18 @@ pub fn block_signals(set: SignalSet) -> Result<()> {
     Ok(())
 }
 
+/// Undoes what a caller may have chosen and `execve` keeps: with SIGCHLD ignored nobody can wait for a
+/// child. A file that would grow beyond a limit of the caller's is an error, `EFBIG`, and no signal.
+pub fn take_back_signals() -> Result<()> {
+    for (signal, handler) in [(libc::SIGCHLD, libc::SIG_DFL), (libc::SIGXFSZ, libc::SIG_IGN)] {
+        // struct kernel_sigaction: handler, flags, restorer, mask.
+        let action = [handler as u64, 0, 0, 0];
+        // SAFETY: the structure lives for the whole call; no handler is installed.
+        unsafe { syscall!(Sysno::rt_sigaction, signal, action.as_ptr(), 0, 8) }?;
+    }
+    Ok(())
+}
+
 /// Lets all signals through and gives each its default action: what a new program expects.
 pub fn reset_signals() -> Result<()> {
     // struct kernel_sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.

@@ -8,6 +8,7 @@ mod bad_input;
 mod bare;
 mod boot;
 mod borders;
+mod callers;
 mod check;
 mod cli;
 mod damage;
