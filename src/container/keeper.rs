@@ -2,6 +2,7 @@
 //! attaching, records its end and cleans up. It outlives the command that made it.
 
 mod again;
+mod slow;
 mod start;
 
 use self::start::{Running, bring_up, makes_network, note_failure};
@@ -398,27 +399,12 @@ impl Keeper {
         again
     }
 
-    /// Tells the clients, and waits a little for those that are slow. The `last` time there is one
-    /// that hears it from the end of this process: it need not be woken twice.
+    /// Tells the clients. The `last` time there is one that hears it from the end of this process:
+    /// it need not be woken twice.
     fn finish(&mut self, code: u8, last: bool) {
         for client in self.clients.iter_mut().filter(|client| !(last && client.is_parent)) {
             client.send(&FromKeeper::Exited(code));
         }
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            self.clients.retain(|client| client.is_behind());
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-            if self.clients.is_empty() || left == 0 {
-                return;
-            }
-            let mut list: Vec<_> = self
-                .clients
-                .iter()
-                .map(|client| io::Poll::writable(client.socket.as_fd()))
-                .collect();
-            let _ = io::poll(&mut list, left as i32);
-            drop(list);
-            self.clients.iter_mut().for_each(Client::flush);
-        }
+        slow::leave(&mut self.clients);
     }
 }

@@ -234,6 +234,12 @@ pub fn is_received(socket: BorrowedFd<'_>) -> bool {
     told.is_ok() && unread == 0
 }
 
+/// Takes no more messages from the other end, which gets `EPIPE` for them; it can still be sent some.
+pub fn refuse_more(socket: BorrowedFd<'_>) {
+    // SAFETY: no memory is passed. It fails where the other end is gone.
+    let _ = unsafe { syscall!(Sysno::shutdown, socket.as_raw_fd(), libc::SHUT_RD) };
+}
+
 /// Sends one message, or `EAGAIN` where it would have to wait.
 pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;

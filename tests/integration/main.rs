@@ -11,6 +11,7 @@ mod borders;
 mod callers;
 mod check;
 mod cli;
+mod clients;
 mod damage;
 mod docs;
 mod escapes;

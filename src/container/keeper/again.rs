@@ -23,7 +23,6 @@ impl Keeper {
 
     /// Waits for that long, then starts the container. False when it stays down.
     pub(super) fn start_again(&mut self, pause: Duration) -> bool {
-        self.clients.clear();
         self.sleep(pause);
         if self.container.lock().is_err() {
             // It has been removed.
