@@ -1,6 +1,7 @@
 //! Runs a further program in a container that runs, and shows its output until it ends.
 
 use super::options::{ExecOptions, Ran};
+use super::output::Output;
 use super::protocol::CHUNK;
 use super::record::Status;
 use super::relay::{self, RawMode};
@@ -84,7 +85,8 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         (None, None) => return Ok(Ran::Detached(container.id)),
     };
     let input = options.interactive || options.tty;
-    Relay { process, streams, input, terminal: options.tty }.run()
+    let output = Output::new();
+    Relay { process, streams, output, input, terminal: options.tty }.run()
 }
 
 /// Pipes or a terminal for the program, and our ends of the pipes.
@@ -103,6 +105,7 @@ fn stdio(options: &ExecOptions) -> Result<(Stdio, Option<Streams>)> {
 struct Relay {
     process: Process,
     streams: Streams,
+    output: Output,
     /// Whether the caller's input is still to be read.
     input: bool,
     terminal: bool,
@@ -122,9 +125,7 @@ impl Relay {
         while !self.step(&signals, buffer)? {}
         let exit =
             process::wait(self.process.child.pidfd.as_fd()).context("wait for the program")?;
-        for index in 0..2 {
-            while self.pass_output(index, buffer)? {}
-        }
+        while self.drain(&signals, buffer)? {}
         Ok(Ran::Ended(exit.code()))
     }
 
@@ -132,9 +133,11 @@ impl Relay {
     fn step(&mut self, signals: &OwnedFd, buffer: &mut [u8; CHUNK]) -> Result<bool> {
         let stdin = std::io::stdin();
         let reading = self.input && !self.streams.is_full();
+        let blocked = self.output.is_waiting();
         let outputs = self.streams.outputs.each_ref();
         let outputs = outputs.map(|output| {
-            output.as_ref().map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd()))
+            let output = output.as_ref().filter(|_| !blocked);
+            output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd()))
         });
         let mut list = [
             io::Poll::readable(self.process.child.pidfd.as_fd()),
@@ -143,11 +146,16 @@ impl Relay {
             self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
             outputs[0],
             outputs[1],
+            self.output.watch(),
         ];
         io::poll(&mut list, -1).context("wait for the program")?;
         let ready = list.map(|entry| entry.ready());
         if ready[1] {
-            self.take_signals(signals);
+            self.take_signals(signals, false)?;
+        }
+        if ready[6] {
+            let flushed = self.output.flush();
+            self.written(flushed)?;
         }
         if ready[3] {
             self.streams.write_input();
@@ -156,21 +164,38 @@ impl Relay {
             self.read_input(&stdin, buffer)?;
         }
         for index in 0..2 {
-            if ready[4 + index] {
+            if ready[4 + index] && !self.output.is_waiting() {
                 self.pass_output(index, buffer)?;
             }
         }
         Ok(ready[0])
     }
 
-    fn take_signals(&mut self, signals: &OwnedFd) {
+    /// Takes what the program wrote before it ended. False when there is no more.
+    fn drain(&mut self, signals: &OwnedFd, buffer: &mut [u8; CHUNK]) -> Result<bool> {
+        if !self.output.is_waiting() {
+            return Ok(self.pass_output(0, buffer)? || self.pass_output(1, buffer)?);
+        }
+        let mut list = [io::Poll::readable(signals.as_fd()), self.output.watch()];
+        io::poll(&mut list, -1).context("wait for the caller")?;
+        if list[0].ready() {
+            self.take_signals(signals, true)?;
+        }
+        let flushed = self.output.flush();
+        self.written(flushed)?;
+        Ok(true)
+    }
+
+    fn take_signals(&mut self, signals: &OwnedFd, ended: bool) -> Result<()> {
         while let Some(signal) = io::next_signal(signals.as_fd()) {
             match signal == libc::SIGWINCH as u32 {
                 true => self.streams.resize(relay::terminal_size()),
+                false if ended => relay::end_by(signal)?,
                 // It may have ended just now.
                 false => drop(process::send_signal(self.process.child.pidfd.as_fd(), signal)),
             }
         }
+        Ok(())
     }
 
     fn read_input(&mut self, stdin: &std::io::Stdin, buffer: &mut [u8; CHUNK]) -> Result<()> {
@@ -189,17 +214,18 @@ impl Relay {
     /// Passes one chunk on; false when there is none.
     fn pass_output(&mut self, index: usize, buffer: &mut [u8; CHUNK]) -> Result<bool> {
         let Some(length @ 1..) = self.streams.read(index, buffer) else { return Ok(false) };
-        let bytes = &buffer[..length];
-        let written = match index {
-            0 => io::write_all(std::io::stdout().as_fd(), bytes),
-            _ => io::write_all(std::io::stderr().as_fd(), bytes),
-        };
-        match written {
-            Ok(()) => Ok(true),
+        let given = self.output.give(index, &buffer[..length]);
+        self.written(given)?;
+        Ok(true)
+    }
+
+    fn written(&mut self, result: crate::sys::Result<()>) -> Result<()> {
+        match result {
+            Ok(()) => Ok(()),
             // Nobody reads: the program is told in its turn.
             Err(Errno::EPIPE) => {
-                self.streams.outputs[index] = None;
-                Ok(false)
+                self.streams.outputs[self.output.index] = None;
+                Ok(())
             }
             Err(errno) => Err(errno).context("write the output"),
         }

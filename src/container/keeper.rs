@@ -210,9 +210,9 @@ impl Keeper {
             let output = output.as_ref().filter(|_| !behind);
             list.push(output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd())));
         }
-        let full = self.streams.is_full();
         for client in &self.clients {
-            list.push(io::Poll::on(client.socket.as_fd(), !full, client.is_behind()));
+            let socket = client.socket.as_fd();
+            list.push(io::Poll::on(socket, client.may_send(), client.is_behind()));
         }
         let proxy = self.wiring.proxy.as_ref();
         list.push(proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())));
@@ -254,6 +254,9 @@ impl Keeper {
             self.clients.extend(socket.map(|socket| Client::new(socket, false, false)));
         }
         self.forget_gone();
+        if !self.streams.is_full() {
+            self.clients.iter_mut().for_each(Client::tell_taken);
+        }
         ready[0]
     }
 
@@ -313,13 +316,13 @@ impl Keeper {
         let client = &mut clients[index];
         let mut leaves = false;
         client.flush();
-        if streams.is_full() {
+        if !client.may_send() {
             return;
         }
         client.receive(buffer, &mut |message| match message {
             FromClient::Stdin(bytes) => streams.give(bytes),
             FromClient::StdinEnd if record.ends_stdin() => streams.end_input(),
-            // All that it gave has been taken.
+            // All that it gave is on its way.
             FromClient::StdinEnd => leaves = true,
             FromClient::Resize(size) => streams.resize(size),
             FromClient::Signal(signal) => {

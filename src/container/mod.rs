@@ -20,6 +20,7 @@ pub mod membership;
 pub mod names;
 pub mod networks;
 pub mod options;
+mod output;
 pub mod protocol;
 pub mod record;
 pub mod relay;

@@ -7,6 +7,10 @@ use crate::sys::tty::Size;
 /// Most bytes of input or output in one packet.
 pub const CHUNK: usize = 32 << 10;
 
+/// How many packets of input a client may send before it hears that one was taken. The keeper reads its
+/// other messages meanwhile.
+pub const WINDOW: u8 = 2;
+
 /// A message from the keeper to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromKeeper<'a> {
@@ -14,6 +18,8 @@ pub enum FromKeeper<'a> {
     Started,
     Stdout(&'a [u8]),
     Stderr(&'a [u8]),
+    /// The program has taken the input of that many packets.
+    Taken(u8),
     /// The container could not be started.
     Failed(Error),
     /// The program has ended. With what holds the container's mounts: they go when the client lets go
@@ -44,6 +50,7 @@ impl FromKeeper<'_> {
             Self::Started => vec![b'S'],
             Self::Stdout(bytes) => [b"o", *bytes].concat(),
             Self::Stderr(bytes) => [b"e", *bytes].concat(),
+            Self::Taken(count) => vec![b'T', *count],
             Self::Failed(error) => [b"E", &report::encode_error(error)[..]].concat(),
             Self::Mounts => vec![b'M'],
             Self::Exited(code) => vec![b'X', *code],
@@ -56,6 +63,7 @@ impl FromKeeper<'_> {
             [b'S'] => FromKeeper::Started,
             [b'o', bytes @ ..] => FromKeeper::Stdout(bytes),
             [b'e', bytes @ ..] => FromKeeper::Stderr(bytes),
+            [b'T', count] => FromKeeper::Taken(*count),
             [b'E', rest @ ..] => FromKeeper::Failed(report::decode_error(rest)),
             [b'M'] => FromKeeper::Mounts,
             [b'X', code] => FromKeeper::Exited(*code),
@@ -107,6 +115,7 @@ mod tests {
             FromKeeper::Started,
             FromKeeper::Stdout(b"a"),
             FromKeeper::Stderr(b""),
+            FromKeeper::Taken(2),
             FromKeeper::Failed(error),
             FromKeeper::Mounts,
             FromKeeper::Exited(137),

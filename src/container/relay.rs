@@ -1,10 +1,12 @@
 //! The client's side of a running container: its terminal, its input, its signals.
 
-use super::protocol::{CHUNK, FromClient, FromKeeper};
+use super::output::Output;
+use super::protocol::{CHUNK, FromClient, FromKeeper, WINDOW};
 use crate::error::{Context, ENGINE, Error, Result};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, io, tty};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Keys that leave a container without ending it: docker's Ctrl-p Ctrl-q.
@@ -164,9 +166,12 @@ impl Keys {
 struct Loop {
     relay: Relay,
     keys: Keys,
-    /// A packet that did not fit into the socket; no input is read while it waits.
-    unsent: Option<Vec<u8>>,
+    /// Packets that did not fit into the socket; neither input nor signals are read while there are any.
+    unsent: VecDeque<Vec<u8>>,
     input_open: bool,
+    /// How many packets of input may be sent before the keeper says that one was taken.
+    window: u8,
+    output: Output,
 }
 
 /// Waits until the keeper says that the container runs.
@@ -195,8 +200,14 @@ pub fn run(relay: Relay) -> Result<Left> {
     let signals = io::signal_fd(set).context("watch the signals")?;
     let _raw = (relay.terminal && relay.stdin).then(RawMode::enter);
     let keys = if relay.terminal { relay.detach_keys.clone() } else { Vec::new() };
-    let input_open = relay.stdin;
-    let mut state = Loop { relay, keys: Keys::new(keys), unsent: None, input_open };
+    let mut state = Loop {
+        input_open: relay.stdin,
+        relay,
+        keys: Keys::new(keys),
+        unsent: VecDeque::new(),
+        window: WINDOW,
+        output: Output::new(),
+    };
     if state.relay.terminal {
         state.send(&FromClient::Resize(terminal_size()))?;
     }
@@ -211,23 +222,25 @@ pub fn run(relay: Relay) -> Result<Left> {
 impl Loop {
     fn step(&mut self, signals: &OwnedFd, buffer: &mut [u8]) -> Result<Option<Left>> {
         let stdin = std::io::stdin();
-        let reading = self.input_open && self.unsent.is_none();
+        let (clear, may_send) = (self.unsent.is_empty(), self.window > 0);
+        let reading = self.input_open && clear && may_send;
+        let held_back = self.keys.is_waiting() && may_send;
         let mut list = [
-            io::Poll::on(self.relay.socket.as_fd(), true, self.unsent.is_some()),
-            io::Poll::readable(signals.as_fd()),
+            // What the caller does not take is not read.
+            io::Poll::on(self.relay.socket.as_fd(), !self.output.is_waiting(), !clear),
+            io::Poll::on(signals.as_fd(), clear, false),
             io::Poll::on(stdin.as_fd(), reading, false),
+            self.output.watch(),
         ];
-        let timeout = if self.keys.is_waiting() { KEY_MILLISECONDS } else { -1 };
+        let timeout = if held_back { KEY_MILLISECONDS } else { -1 };
         let count = io::poll(&mut list, timeout).context("wait for the container")?;
         let ready = list.map(|entry| (entry.can_read(), entry.can_write()));
-        if count == 0 && self.keys.is_waiting() {
+        if count == 0 && held_back {
             let held = self.keys.release();
-            self.send(&FromClient::Stdin(&held))?;
+            self.send_input(&held)?;
         }
-        if ready[0].1
-            && let Some(packet) = self.unsent.take()
-        {
-            self.send_packet(packet)?;
+        if ready[0].1 {
+            self.send_waiting()?;
         }
         if ready[1].0 {
             self.take_signals(signals)?;
@@ -235,39 +248,57 @@ impl Loop {
         if reading && ready[2].0 && self.read_input(&stdin, buffer)? {
             return Ok(Some(Left::Detached));
         }
+        if ready[3].1 {
+            let flushed = self.output.flush();
+            return written(flushed);
+        }
         match ready[0].0 {
             true => self.read_keeper(buffer),
             false => Ok(None),
         }
     }
 
-    fn send(&mut self, message: &FromClient<'_>) -> Result<()> {
-        self.send_packet(message.encode())
+    /// Sends a message, after those that wait. False when there is nobody any more to hear it.
+    fn send(&mut self, message: &FromClient<'_>) -> Result<bool> {
+        self.unsent.push_back(message.encode());
+        self.send_waiting()
     }
 
-    fn send_packet(&mut self, packet: Vec<u8>) -> Result<()> {
-        match io::send_now(self.relay.socket.as_fd(), &packet) {
-            // The keeper will be heard to have gone, or to have said why, on the next read.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(Errno::EAGAIN) => {
-                self.unsent = Some(packet);
-                Ok(())
+    fn send_input(&mut self, bytes: &[u8]) -> Result<()> {
+        self.window = self.window.saturating_sub(1);
+        self.send(&FromClient::Stdin(bytes)).map(drop)
+    }
+
+    fn send_waiting(&mut self) -> Result<bool> {
+        while let Some(packet) = self.unsent.front() {
+            match io::send_now(self.relay.socket.as_fd(), packet) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                // The keeper will be heard to have gone, or to have said why, on the next read.
+                Err(Errno::EPIPE | Errno::ECONNRESET) => {
+                    self.unsent.clear();
+                    return Ok(false);
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(errno).context("send to the keeper"),
             }
-            Err(errno) => Err(errno).context("send to the keeper"),
         }
+        Ok(true)
     }
 
     fn take_signals(&mut self, signals: &OwnedFd) -> Result<()> {
-        while let Some(signal) = io::next_signal(signals.as_fd()) {
+        while self.unsent.is_empty()
+            && let Some(signal) = io::next_signal(signals.as_fd())
+        {
             if signal == libc::SIGWINCH as u32 {
                 if self.relay.terminal {
                     self.send(&FromClient::Resize(terminal_size()))?;
                 }
             } else if self.relay.signals {
-                self.send(&FromClient::Signal(signal))?;
+                if !self.send(&FromClient::Signal(signal))? && self.output.is_waiting() {
+                    end_by(signal)?;
+                }
             } else {
-                let code = 128_u8.wrapping_add(signal as u8);
-                return Err(Error::new("ended by a signal; the container runs on").code(code));
+                return Err(ended_by(signal, "the container runs on"));
             }
         }
         Ok(())
@@ -283,7 +314,7 @@ impl Loop {
             Ok(length) => match self.keys.pass(&buffer[..length]) {
                 None => return Ok(true),
                 Some(bytes) if bytes.is_empty() => {}
-                Some(bytes) => self.send(&FromClient::Stdin(&bytes))?,
+                Some(bytes) => self.send_input(&bytes)?,
             },
             Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno).context("read standard input"),
@@ -299,21 +330,42 @@ impl Loop {
             }
             other => other.context("hear the keeper")?.0,
         };
-        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-        let written = match FromKeeper::decode(&buffer[..length]) {
-            Some(FromKeeper::Stdout(bytes)) => io::write_all(stdout.as_fd(), bytes),
-            Some(FromKeeper::Stderr(bytes)) => io::write_all(stderr.as_fd(), bytes),
+        match FromKeeper::decode(&buffer[..length]) {
+            Some(FromKeeper::Stdout(bytes)) => written(self.output.give(0, bytes)),
+            Some(FromKeeper::Stderr(bytes)) => written(self.output.give(1, bytes)),
+            Some(FromKeeper::Taken(count)) => {
+                self.window = self.window.saturating_add(count);
+                Ok(None)
+            }
             // What came with it is closed already.
-            Some(FromKeeper::Started | FromKeeper::Mounts) => Ok(()),
-            Some(FromKeeper::Exited(code)) => return Ok(Some(Left::Exited(code))),
-            Some(FromKeeper::Failed(error)) => return Ok(Some(Left::Failed(error))),
-            None => return Err(keeper_gone()),
-        };
-        match written {
-            Ok(()) => Ok(None),
-            Err(Errno::EPIPE) => Ok(Some(Left::Unread)),
-            Err(errno) => Err(errno).context("write the output"),
+            Some(FromKeeper::Started | FromKeeper::Mounts) => Ok(None),
+            Some(FromKeeper::Exited(code)) => Ok(Some(Left::Exited(code))),
+            Some(FromKeeper::Failed(error)) => Ok(Some(Left::Failed(error))),
+            None => Err(keeper_gone()),
         }
+    }
+}
+
+/// What becomes of a client after it has written output.
+fn written(result: crate::sys::Result<()>) -> Result<Option<Left>> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(Errno::EPIPE) => Ok(Some(Left::Unread)),
+        Err(errno) => Err(errno).context("write the output"),
+    }
+}
+
+fn ended_by(signal: u32, rest: &str) -> Error {
+    Error::new(format!("ended by a signal; {rest}")).code(128_u8.wrapping_add(signal as u8))
+}
+
+/// Ends a command whose program has ended and whose output nobody takes, by the signals that are
+/// meant for that.
+pub fn end_by(signal: u32) -> Result<()> {
+    let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+    match ends.contains(&(signal as i32)) {
+        true => Err(ended_by(signal, "not all of the output was taken")),
+        false => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keeper's ends of a program's standard streams, and the clients that watch them.
 
-use super::protocol::{CHUNK, FromClient, FromKeeper};
+use super::protocol::{CHUNK, FromClient, FromKeeper, WINDOW};
 use crate::runtime::Stdio;
 use crate::sys::{Errno, Result, io, tty};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ pub struct Streams {
     /// Reads: stdout or the terminal's master, and stderr. `None` once it has ended.
     pub outputs: [Option<OwnedFd>; 2],
     input: Option<OwnedFd>,
-    /// Input that the program has not taken yet; bounded, because clients are not read meanwhile.
+    /// Input that the program has not taken yet; bounded by what each client may send ahead.
     pending: Vec<u8>,
     /// The input ends when `pending` has been taken.
     ending: bool,
@@ -132,12 +132,15 @@ pub struct Client {
     pub is_parent: bool,
     /// Packets that do not fit into the socket now; no output is read while there are any.
     waiting: VecDeque<Vec<u8>>,
+    /// Packets of input that it was not told of that they are taken.
+    given: u8,
     pub gone: bool,
 }
 
 impl Client {
     pub fn new(socket: OwnedFd, output: bool, owns_input: bool) -> Self {
-        Self { socket, output, owns_input, is_parent: false, waiting: VecDeque::new(), gone: false }
+        let waiting = VecDeque::new();
+        Self { socket, output, owns_input, is_parent: false, waiting, given: 0, gone: false }
     }
 
     /// Sends a message, or keeps it until there is room.
@@ -175,6 +178,19 @@ impl Client {
         !self.waiting.is_empty()
     }
 
+    /// Whether it may be read: one that sends more input than it may has to wait.
+    pub fn may_send(&self) -> bool {
+        self.given <= WINDOW
+    }
+
+    /// Tells it that all of its input has been taken.
+    pub fn tell_taken(&mut self) {
+        if self.given > 0 {
+            let given = std::mem::take(&mut self.given);
+            self.send(&FromKeeper::Taken(given));
+        }
+    }
+
     /// Receives one message and hands it on; notices when the client has gone.
     pub fn receive(&mut self, buffer: &mut [u8; CHUNK + 1], take: &mut dyn FnMut(FromClient<'_>)) {
         // It may be ready to be written to only.
@@ -182,7 +198,10 @@ impl Client {
             Ok((0, _)) => self.gone = true,
             Ok((length, _)) => match FromClient::decode(&buffer[..length]) {
                 Some(FromClient::Hello { output }) => self.output = output,
-                Some(message) => take(message),
+                Some(message) => {
+                    self.given += u8::from(matches!(message, FromClient::Stdin(_)));
+                    take(message);
+                }
                 None => self.gone = true,
             },
             Err(Errno::EAGAIN) => {}
