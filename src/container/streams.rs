@@ -6,6 +6,9 @@ use crate::sys::{Errno, Result, io, tty};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Ctrl-d.
+const END_KEY: u8 = 4;
+
 /// What the program writes to and reads from.
 #[derive(Debug)]
 pub struct Streams {
@@ -14,6 +17,8 @@ pub struct Streams {
     input: Option<OwnedFd>,
     /// Input that the program has not taken yet; bounded by what each client may send ahead.
     pending: Vec<u8>,
+    /// Whether the input so far ends within a line.
+    in_line: bool,
     /// The input ends when `pending` has been taken.
     ending: bool,
     pub terminal: bool,
@@ -32,6 +37,7 @@ impl Streams {
             outputs: [Some(out), Some(err)],
             input,
             pending: Vec::new(),
+            in_line: false,
             ending: false,
             terminal: false,
         };
@@ -46,6 +52,7 @@ impl Streams {
             outputs: [Some(master), None],
             input,
             pending: Vec::new(),
+            in_line: false,
             ending: false,
             terminal: true,
         })
@@ -68,6 +75,7 @@ impl Streams {
     /// Takes input for the program; it is written as far as the program takes it.
     pub fn give(&mut self, bytes: &[u8]) {
         if self.input.is_some() {
+            self.in_line = !matches!(bytes.last(), None | Some(b'\n' | b'\r' | &END_KEY));
             self.pending.extend_from_slice(bytes);
             self.write_input();
         }
@@ -76,8 +84,10 @@ impl Streams {
     /// Ends the program's input, after what is still to be written.
     pub fn end_input(&mut self) {
         // A terminal has no end: the key for it has the same effect on a program that reads lines.
+        // Within a line the first only sends what was typed so far. Source: termios(3), VEOF.
         match self.terminal {
-            true => self.give(&[4]),
+            true if self.in_line => self.give(&[END_KEY, END_KEY]),
+            true => self.give(&[END_KEY]),
             false => {
                 self.ending = true;
                 self.write_input();

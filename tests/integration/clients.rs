@@ -169,3 +169,14 @@ fn an_exec_whose_output_is_not_read_forwards_signals() {
     assert!(wait_until(Duration::from_secs(10), || there("/told")));
     assert_eq!(client.finish().code, 6);
 }
+
+#[test]
+fn the_end_of_input_ends_a_terminal_within_a_line_too() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for input in ["abc", "abc\n"] {
+        let words = ["run", "--rm", "-t", "--net", "none", "busybox", "cat"];
+        let output = rocker.run_with_input(&words, input.as_bytes());
+        assert_eq!(output.code, 0, "{output:?}");
+        assert!(output.stdout.contains("abc"), "{output:?}");
+    }
+}
