@@ -3,14 +3,14 @@
 use super::ending::{kill_processes, lock_if_there, tell_keeper_to_end};
 use super::keeper::{self, Order};
 use super::making::{self, write_etc};
+use super::notice::Notice;
 use super::options::{AttachOptions, Options, Ran};
 use super::record::{State, Status};
 use super::relay::{self, Left, Relay};
 use super::state::{clean_up, erase, settle, sweep};
 use super::store::{self, Engine, boot_id};
 use super::{volumes, wiring};
-use crate::error::{Context, Error, Result, debug, warn};
-use crate::sys::fs;
+use crate::error::{Error, Result, debug, warn};
 use crate::sys::process;
 use crate::sys::tty::Size;
 use std::os::fd::AsFd;
@@ -25,42 +25,6 @@ pub fn create(engine: &Engine, options: Options) -> Result<String> {
     making::finish(engine, &container, &record, &state, holds)?;
     cidfile.write(&container.id)?;
     Ok(container.id)
-}
-
-/// The file that a container's id or process is written into, taken before anything is made; gone again
-/// if there is no container.
-struct Notice(Option<(std::fs::File, String)>);
-
-impl Notice {
-    /// An old file may name another container: that is an error.
-    fn of_id(options: &Options) -> Result<Self> {
-        let Some(path) = &options.cidfile else { return Ok(Self(None)) };
-        let file = std::fs::File::create_new(path).map_err(fs::errno);
-        Ok(Self(Some((file.context(format_args!("make the cidfile {path}"))?, path.clone()))))
-    }
-
-    /// An old file tells of a process that may be long gone: it is overwritten.
-    fn of_process(options: &Options) -> Result<Self> {
-        let Some(path) = &options.pidfile else { return Ok(Self(None)) };
-        let file = std::fs::File::create(path).map_err(fs::errno);
-        Ok(Self(Some((file.context(format_args!("make the pidfile {path}"))?, path.clone()))))
-    }
-
-    fn write(mut self, text: &str) -> Result<()> {
-        use std::io::Write;
-        let Some((mut file, path)) = self.0.take() else { return Ok(()) };
-        let written = file.write_all(text.as_bytes()).map_err(fs::errno);
-        written.context(format_args!("write {path}"))
-    }
-}
-
-impl Drop for Notice {
-    fn drop(&mut self) {
-        if let Some((_, path)) = &self.0 {
-            // It is ours and empty.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 /// Makes a container and runs it: attached until it ends, or detached.

@@ -19,6 +19,7 @@ mod making;
 pub mod membership;
 pub mod names;
 pub mod networks;
+mod notice;
 pub mod options;
 mod output;
 pub mod protocol;

@@ -53,6 +53,8 @@ pub struct Options {
     pub detach_keys: Option<String>,
     pub cidfile: Option<String>,
     pub pidfile: Option<String>,
+    /// What the caller's mask takes away from the modes of files that are made for the caller.
+    pub mask: u32,
     /// Off with `--sig-proxy=false`.
     pub no_signal_proxy: bool,
 }

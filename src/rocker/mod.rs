@@ -30,6 +30,8 @@ pub struct Globals {
     run_root: Option<String>,
     debug: bool,
     version: bool,
+    /// The caller's mask of file modes.
+    mask: u32,
     /// The command and all that follows it.
     words: Vec<String>,
     /// The spelling that the command was called by: `ps` or `container ls`.
@@ -86,7 +88,7 @@ pub static ROCKER: Command<Globals> = Command {
         o.words.push(word);
         Ok(())
     },
-    run: |_, globals| dispatch(globals),
+    run: |call, globals| dispatch(Globals { mask: call.mask, ..globals }),
 };
 
 /// Runs the command that the arguments name.
@@ -100,10 +102,10 @@ pub fn main() -> ExitCode {
         process::exit_now(ENGINE)
     }));
     // Modes are given whole, whatever mask the caller has.
-    process::umask(0);
+    let mask = process::umask(0);
     // Only a filter of system calls could forbid it, and the rest would fail too.
     let _ = io::take_back_signals();
-    let globals = Globals::default();
+    let globals = Globals { mask, ..Globals::default() };
     let words = match arguments() {
         Ok(words) => words,
         Err(error) => {

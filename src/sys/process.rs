@@ -285,10 +285,10 @@ pub fn is_root() -> bool {
     uid == Ok(0)
 }
 
-/// Sets the file mode mask.
-pub fn umask(mask: u32) {
+/// Sets the file mode mask, and gives the one before.
+pub fn umask(mask: u32) -> u32 {
     // SAFETY: no memory is passed; the call cannot fail.
-    let _ = unsafe { syscall!(Sysno::umask, mask) };
+    unsafe { syscall!(Sysno::umask, mask) }.map_or(0, |before| before as u32)
 }
 
 /// Moves this process into other namespaces of the process that `pidfd` names, all in one step.

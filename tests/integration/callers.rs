@@ -2,10 +2,16 @@
 //! limits, its mask of file modes.
 
 use crate::harness::{Output, PATIENCE, Rocker, finish};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
+/// What a caller does to itself; 0 when that went well.
+type Act = fn() -> i32;
+
 /// Runs `rocker ARGS` from a caller that did something to itself before.
-fn run_from(rocker: &Rocker, args: &[&str], act: fn() -> i32) -> Output {
+fn run_from(rocker: &Rocker, args: &[&str], act: Act) -> Output {
     use std::os::unix::process::CommandExt;
     let mut command: Command = rocker.command(args);
     // SAFETY: what the tests do there is one system call each.
@@ -50,4 +56,54 @@ fn a_caller_that_ignores_the_end_of_its_children_imports_images() {
     let words = ["import", "-q", archive.to_str().unwrap(), "busybox"];
     let output = run_from(&rocker, &words, ignore_children);
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+}
+
+fn mask(mask: u32) -> i32 {
+    // SAFETY: it cannot fail.
+    #[allow(unsafe_code)]
+    let _ = unsafe { libc::umask(mask) };
+    0
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_files_of_the_id_and_of_the_process_are_for_others_as_the_mask_says() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let usual: Act = || mask(0o022);
+    for (name, act, expected) in [("usual", usual, 0o644), ("private", || mask(0o077), 0o600)] {
+        let (cid, pid) = (rocker.files().join(name), rocker.files().join(format!("{name}-pid")));
+        let options = ["--cidfile", cid.to_str().unwrap(), "--pidfile", pid.to_str().unwrap()];
+        let words = [&["run", "-d", "--rm"], &options[..], &["busybox", "true"]].concat();
+        assert_eq!(run_from(&rocker, &words, act).code, 0);
+        assert_eq!([mode(&cid), mode(&pid)], [expected, expected], "{name}");
+    }
+}
+
+#[test]
+fn what_was_in_the_place_of_a_pidfile_stays_when_there_is_no_container() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let (file, link) = (rocker.files().join("pid"), rocker.files().join("link"));
+    fs::write(&file, "1234\n").unwrap();
+    symlink(&file, &link).unwrap();
+    let with = |path: &Path, image: &str| {
+        rocker.run(&["run", "-d", "--rm", "--pidfile", path.to_str().unwrap(), image, "true"]).code
+    };
+    for path in [&file, &link] {
+        assert_eq!(with(path, "ghost"), 125);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1234\n");
+        assert!(link.is_symlink());
+    }
+    assert_eq!(with(&link, "busybox"), 0);
+    assert_ne!(fs::read_to_string(&file).unwrap(), "1234\n");
+    let null = rocker.files().join("null");
+    rocker.on_host(&["mknod", null.to_str().unwrap(), "c", "1", "3"]);
+    assert_eq!(with(&null, "ghost"), 125);
+    assert_eq!(with(&null, "busybox"), 0);
+    assert!(null.exists());
+    let made = rocker.files().join("made");
+    assert_eq!(with(&made, "ghost"), 125);
+    assert!(!made.exists());
 }

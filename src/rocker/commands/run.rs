@@ -336,6 +336,7 @@ fn check(options: &Options) -> Result<()> {
 
 fn run(globals: &Globals, options: Options) -> Result<u8> {
     check(&options)?;
+    let options = Options { mask: globals.mask, ..options };
     let detach = options.detach;
     match container::run(&globals.engine()?, options)? {
         Ran::Ended(code) => Ok(code),
@@ -351,6 +352,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
 
 fn create(globals: &Globals, options: Options) -> Result<u8> {
     check(&options)?;
+    let options = Options { mask: globals.mask, ..options };
     let id = container::create(&globals.engine()?, options)?;
     print::line(&id)?;
     Ok(0)
