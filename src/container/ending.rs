@@ -1,9 +1,9 @@
 //! How a running container is ended: a signal, patience, SIGKILL, and what its keeper leaves.
 
-use super::record::{State, Status};
+use super::record::{Record, State, Status};
 use super::state::{self, settle};
 use super::store::{Container, Engine, not_running};
-use crate::error::{Context, Error, Result, debug};
+use crate::error::{Context, Error, Result, debug, warn};
 use crate::runtime::state as processes;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,11 +40,19 @@ pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<
     };
     let record = container.record()?;
     // Before the signal: the keeper shall find the mark when the program ends.
-    container.write_state(&State { stopping: true, ..state.clone() }, false)?;
+    note(&container, &record, &State { stopping: true, ..state.clone() })?;
     container.unlock();
     let processes = Processes::signal(&container, &state, record.stop_signal)?;
     let seconds = seconds.unwrap_or(record.stop_timeout);
     Ok(Stopping { container, processes: Some((processes, seconds)) })
+}
+
+/// Writes down what was asked for. Where that cannot be, as on a full disk, the keeper is told that the
+/// container is not to be started again.
+fn note(container: &Container, record: &Record, state: &State) -> Result<()> {
+    let Err(error) = container.write_state(state, false) else { return Ok(()) };
+    warn(&error);
+    if record.restart.is_empty() { Ok(()) } else { tell_keeper_to_end(state) }
 }
 
 impl Stopping {
@@ -151,7 +159,12 @@ fn settle_what_is_left(engine: &Engine, container: &Container) -> Result<()> {
     }
     let settled = settle(engine, container);
     container.unlock();
-    settled.map(drop)
+    match settled {
+        // Nothing of it runs, and that is what everybody finds out anew.
+        Err(error) if error.errno == Some(Errno::ENOSPC) => warn(&error),
+        other => drop(other?),
+    }
+    Ok(())
 }
 
 /// Sends a signal to the first process of a container that runs. One that ends by the signals
@@ -164,7 +177,7 @@ pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
         container.lock()?;
         let now = settle(engine, &container)?.filter(|state| state.status.is_alive());
         let Some(now) = now else { return Err(not_running(name)) };
-        container.write_state(&State { stay_down: true, ..now.clone() }, false)?;
+        note(&container, &record, &State { stay_down: true, ..now.clone() })?;
         container.unlock();
         if now.pid == 0 {
             Processes::signal(&container, &now, signal)?.wait(&container, 0)?;

@@ -163,3 +163,28 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
     assert!(one_line(&output.stderr).contains("EROFS"), "{output:?}");
 }
+
+#[test]
+fn on_a_full_disk_containers_are_stopped_and_killed_and_do_not_come_back() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    for (policy, command) in [("no", "stop -t 1"), ("always", "stop -t 1"), ("always", "kill")] {
+        let text = format!(
+            "mount -t tmpfs -o size=12m,mode=700 full $ROCKER_ROOT; \
+             rocker import -q $image busybox >/dev/null; \
+             rocker run -d --restart {policy} --name web --net none busybox sleep 1000 >/dev/null; \
+             pid=$(rocker inspect -f '{{{{.State.Pid}}}}' web); \
+             dd if=/dev/zero of=$ROCKER_ROOT/fill bs=4k 2>/dev/null || :; \
+             rocker {command} web; \
+             for i in 1 2 3 4 5 6 7 8; do [ -e /proc/$pid ] || break; sleep 0.$i; done; \
+             rm $ROCKER_ROOT/fill; sleep 0.5; \
+             rocker inspect -f '{{{{.State.Running}}}} {{{{.RestartCount}}}}' web"
+        );
+        let output = script(&rocker, &format!("set -e; {text}"));
+        assert_eq!(output.code, 0, "{policy}, {command}: {output:?}");
+        assert_eq!(output.stdout, "web\nfalse 0\n", "{policy}, {command}: {output:?}");
+        assert!(
+            output.stderr.contains("warning") && output.stderr.contains("ENOSPC"),
+            "{output:?}"
+        );
+    }
+}
