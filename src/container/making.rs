@@ -124,6 +124,7 @@ fn fill(container: &Container, record: &Record, state: &State) -> Result<()> {
     }
     let write = |name: &str, text: String, durable| -> Result<()> {
         use std::io::Write;
+        store::check_new(name, &text)?;
         let mut file = dir.create(name, 0o600).context(format_args!("write {name}"))?;
         file.write_all(text.as_bytes()).map_err(fs::errno).context(format_args!("write {name}"))?;
         match durable {

@@ -23,6 +23,8 @@ pub const STATE: &str = "config.json";
 const LINKED: &str = ".boot";
 /// The largest state file that is believed.
 pub const LIMIT: u64 = 1 << 20;
+/// What is left of it for what is added to a record later: networks, another name.
+const ROOM: u64 = 64 << 10;
 
 /// Everything that commands work on.
 #[derive(Debug)]
@@ -379,6 +381,7 @@ impl Container {
     /// Stores the record so that it survives a reboot.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         let text = json::to_string(record);
+        check_size(RECORD, &text, LIMIT)?;
         self.dir
             .replace(RECORD, text.as_bytes(), !self.ephemeral)
             .context(format_args!("write {RECORD} of container {}", self.id))
@@ -388,9 +391,26 @@ impl Container {
     pub fn write_state(&self, state: &State, durable: bool) -> Result<()> {
         let mut text = json::to_string(state);
         text.push('\n');
+        check_size(STATE, &text, LIMIT)?;
         self.dir
             .replace(STATE, text.as_bytes(), durable && !self.ephemeral)
             .context(format_args!("write {STATE} of container {}", self.id))
+    }
+}
+
+/// Refuses a new container whose file would be too large to be read again.
+pub fn check_new(name: &str, text: &str) -> Result<()> {
+    check_size(name, text, LIMIT - ROOM)
+}
+
+fn check_size(name: &str, text: &str, limit: u64) -> Result<()> {
+    match text.len() as u64 > limit {
+        false => Ok(()),
+        true => Err(Error::new(format!(
+            "{name} of the container would have {} bytes, and {limit} are allowed",
+            text.len()
+        ))
+        .hint("give it fewer or shorter variables, labels, words or ports")),
     }
 }
 

@@ -365,3 +365,18 @@ fn a_container_that_fails_early_says_why_each_time() {
         refused(&rocker, &args, 125, &["no user \"ghost\""]);
     }
 }
+
+#[test]
+fn what_is_too_large_to_be_read_again_is_not_made() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let file = rocker.files().join("env");
+    let lines: String = (0..1100).map(|n| format!("V{n}={}\n", "x".repeat(1000))).collect();
+    fs::write(&file, lines).unwrap();
+    let options = ["--name", "web", "--env-file", file.to_str().unwrap(), "busybox", "true"];
+    for command in [&["create"][..], &["run"], &["run", "-d"], &["run", "--rm"]] {
+        let line = rocker.refused(&[command, &options].concat(), 125);
+        assert!(line.contains("record.json") && line.contains("bytes"), "{line}");
+        assert_eq!(rocker.ok(&["ps", "-aq"]), "");
+    }
+    rocker.ok(&["create", "--name", "web", "busybox", "true"]);
+}
