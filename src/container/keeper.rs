@@ -21,7 +21,7 @@ use crate::namespace::net;
 use crate::runtime::Process;
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
-use crate::sys::{cpu, io, pages, process, time, tty};
+use crate::sys::{Errno, cpu, io, limits, pages, process, time, tty};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -101,6 +101,8 @@ struct Keeper {
     streams: Streams,
     clients: Vec<Client>,
     listener: Option<OwnedFd>,
+    /// There are too many clients, or no files for another one.
+    crowded: bool,
     /// What holds the container's mounts, for the command that started it to let go of.
     mounts: Option<OwnedFd>,
     /// What it holds of networks.
@@ -119,6 +121,8 @@ struct Keeper {
 
 /// How long nothing happens before a keeper makes itself small.
 const QUIET_MILLISECONDS: i32 = 200;
+/// How long a client waits before it is tried again to let it in.
+const CROWDED_MILLISECONDS: i32 = 1000;
 
 impl Keeper {
     /// Starts the container; on failure nothing of it is left.
@@ -150,6 +154,7 @@ impl Keeper {
                     streams,
                     clients: Vec::new(),
                     listener,
+                    crowded: false,
                     mounts,
                     wiring,
                     _alive: alive,
@@ -199,10 +204,12 @@ impl Keeper {
     fn wait(&mut self, buffer: &mut [u8; CHUNK + 1]) -> bool {
         let timeout = self.timeout();
         let behind = self.clients.iter().any(Client::is_behind);
+        // Others wait at the socket until there is room.
+        let listener = self.listener.as_ref().filter(|_| !self.crowded);
         let mut list = vec![
             io::Poll::readable(self.process.child.pidfd.as_fd()),
             io::Poll::readable(self.signals.as_fd()),
-            self.listener.as_ref().map_or(io::Poll::nothing(), |l| io::Poll::readable(l.as_fd())),
+            listener.map_or(io::Poll::nothing(), |listener| io::Poll::readable(listener.as_fd())),
             self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
         ];
         for output in &self.streams.outputs {
@@ -218,6 +225,7 @@ impl Keeper {
         list.push(proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())));
         match io::poll(&mut list, timeout) {
             Err(_) => return true,
+            Ok(0) if self.crowded => self.crowded = false,
             // A container that lasts: what only its start needed goes back to the page cache.
             // Quiet for a while: it may stay so for days.
             Ok(0) if self.deadline.is_none() => {
@@ -250,14 +258,28 @@ impl Keeper {
             }
         }
         if ready[2] {
-            let socket = self.listener.as_ref().and_then(|l| io::accept(l.as_fd()).ok());
-            self.clients.extend(socket.map(|socket| Client::new(socket, false, false)));
+            self.let_in();
         }
         self.forget_gone();
         if !self.streams.is_full() {
             self.clients.iter_mut().for_each(Client::tell_taken);
         }
         ready[0]
+    }
+
+    fn let_in(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        if self.clients.len() as u64 >= limits::open_files().unwrap_or(0) / 2 {
+            // The rest is for the end of the container and its record, and for the proxy.
+            self.crowded = true;
+            return;
+        }
+        match io::accept(listener.as_fd()) {
+            Ok(socket) => self.clients.push(Client::new(socket, false, false)),
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => self.crowded = true,
+            // It has gone again.
+            Err(_) => {}
+        }
     }
 
     /// Lets the command that started it let go of the mounts, side by side with what is still to do.
@@ -270,7 +292,7 @@ impl Keeper {
 
     fn timeout(&mut self) -> i32 {
         let Some(deadline) = self.deadline else {
-            return QUIET_MILLISECONDS;
+            return if self.crowded { CROWDED_MILLISECONDS } else { QUIET_MILLISECONDS };
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -341,7 +363,9 @@ impl Keeper {
         {
             self.streams.end_input();
         }
+        let before = self.clients.len();
         self.clients.retain(|client| !client.gone);
+        self.crowded &= self.clients.len() == before;
     }
 
     /// Takes what the program wrote before it ended. Whatever held the pipes open has been killed

@@ -38,6 +38,11 @@ pub fn raise_open_files() -> Result<u64> {
     Ok(limit.rlim_max)
 }
 
+/// How many files this process can have open.
+pub fn open_files() -> Result<u64> {
+    get(0, OPEN_FILES).map(|limit| limit.rlim_cur)
+}
+
 /// Has the kernel write no core files of this process, unless it asks for them.
 pub fn lower_core_files() -> Result<()> {
     lower(libc::RLIMIT_CORE as u32, 0, u64::MAX)

@@ -1,11 +1,12 @@
 //! What a caller hands on to its children and must not reach a container: signals that it ignores, its
 //! limits, its mask of file modes.
 
-use crate::harness::{Output, PATIENCE, Rocker, finish};
+use crate::harness::{Output, PATIENCE, Rocker, Running, finish, wait_until};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// What a caller does to itself; 0 when that went well.
 type Act = fn() -> i32;
@@ -56,6 +57,41 @@ fn a_caller_that_ignores_the_end_of_its_children_imports_images() {
     let words = ["import", "-q", archive.to_str().unwrap(), "busybox"];
     let output = run_from(&rocker, &words, ignore_children);
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+}
+
+/// Limits a resource of this process; above that it cannot go.
+fn limit(resource: u32, limit: u64) -> i32 {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the structure lives for the whole call.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::setrlimit(resource, &raw const limit)
+    }
+}
+
+#[test]
+fn a_keeper_without_files_for_more_clients_waits_for_one_to_go() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["run", "-d", "--name", "web", "--net", "none", "busybox", "sleep", "1000"];
+    assert_eq!(run_from(&rocker, &words, || limit(libc::RLIMIT_NOFILE, 40)).code, 0);
+    let keeper: u32 = rocker.inspect("web", "{{.Rocker.KeeperPid}}").parse().unwrap();
+    let clients: Vec<Running> = (0..45).map(|_| rocker.spawn(&["wait", "web"])).collect();
+    let files = || fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();
+    assert!(wait_until(PATIENCE, || files() > 30), "{} files", files());
+    std::thread::sleep(Duration::from_millis(300));
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{keeper}/stat")).unwrap();
+        let after = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+        after.map(|number| number.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 20, "it does not wait");
+    rocker.ok(&["kill", "web"]);
+    for client in clients {
+        assert_eq!(client.finish().stdout, "137\n");
+    }
+    assert_eq!(rocker.inspect("web", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
 }
 
 fn mask(mask: u32) -> i32 {
