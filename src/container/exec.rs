@@ -13,7 +13,7 @@ use super::streams::Streams;
 use super::{runtime_spec, wiring};
 use crate::cgroups;
 use crate::error::{Context, ENGINE, Error, Result, warn};
-use crate::runtime::create::Setup;
+use crate::runtime::create::{Setup, forget_caller};
 use crate::runtime::state as processes;
 use crate::runtime::{self, Process, Program, Stdio, Target};
 use crate::sys::process::Namespaces;
@@ -74,6 +74,7 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     }
     let can_trace = security::can_trace(&record);
     let target = Target { pidfd: pidfd.as_fd(), group: &group, namespaces, can_trace };
+    forget_caller();
     let process = runtime::exec(&target, &program, stdio).map_err(outer)?;
     let terminal = match process.executed().map_err(outer)? {
         Setup::Running(terminal) => terminal,

@@ -19,6 +19,7 @@ use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Result};
 use crate::namespace::net;
 use crate::runtime::Process;
+use crate::runtime::create::forget_caller;
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
 use crate::sys::{Errno, cpu, io, limits, pages, process, time, tty};
@@ -68,6 +69,7 @@ fn main((order, socket): (Order, OwnedFd)) -> ! {
     kept.extend(order.unfinished.iter().flat_map(Holds::files));
     // The caller's stray descriptors must not stay open for days, nor be seen by the container.
     let alone = process::close_all_but(&kept).context("close the caller's files");
+    forget_caller();
     let mut client = Client::new(socket, order.attached, order.owns_input);
     client.is_parent = order.attached;
     let announce = order.announce;

@@ -9,7 +9,7 @@ use crate::cgroups::Group;
 use crate::error::{Context, Error, Result};
 use crate::namespace;
 use crate::sys::process::{self, Child, Namespaces};
-use crate::sys::{Errno, control, exe, io, lend, proc};
+use crate::sys::{Errno, control, exe, io, lend, limits, proc};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A process that is being set up, or runs.
@@ -149,6 +149,16 @@ fn launch(
         other => other.map_err(|errno| namespace::refused(errno, namespaces)),
     };
     Ok(Process { child: child.context("clone the first process")??, socket: near })
+}
+
+/// Takes from this process what its caller chose for itself, so that its children do not get it:
+/// limits, and how readily the kernel kills it. Only what cannot be taken away stays.
+pub fn forget_caller() {
+    limits::lift_usual();
+    let score = control::read_path("/proc/self/oom_score_adj").unwrap_or_default();
+    if !matches!(score.trim_end(), "" | "0") {
+        let _ = set_oom_score("self", 0);
+    }
 }
 
 /// Tells the kernel how readily to kill a process when memory is short.

@@ -43,6 +43,28 @@ pub fn open_files() -> Result<u64> {
     get(0, OPEN_FILES).map(|limit| limit.rlim_cur)
 }
 
+/// Takes limits away that a shell sets for what it starts: of the size of files, of processor time, memory
+/// and processes. Who lacks CAP_SYS_RESOURCE gets as much as it may have.
+pub fn lift_usual() {
+    const NONE: u64 = libc::RLIM_INFINITY;
+    let usual = [
+        libc::RLIMIT_FSIZE,
+        libc::RLIMIT_CPU,
+        libc::RLIMIT_AS,
+        libc::RLIMIT_DATA,
+        libc::RLIMIT_NPROC,
+    ];
+    for resource in usual {
+        let limit = get(0, resource as u32);
+        if let Ok(limit) = limit
+            && (limit.rlim_cur, limit.rlim_max) != (NONE, NONE)
+            && set(resource as u32, NONE, NONE).is_err()
+        {
+            let _ = set(resource as u32, limit.rlim_max, limit.rlim_max);
+        }
+    }
+}
+
 /// Has the kernel write no core files of this process, unless it asks for them.
 pub fn lower_core_files() -> Result<()> {
     lower(libc::RLIMIT_CORE as u32, 0, u64::MAX)

@@ -59,14 +59,65 @@ fn a_caller_that_ignores_the_end_of_its_children_imports_images() {
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
 }
 
-/// Limits a resource of this process; above that it cannot go.
-fn limit(resource: u32, limit: u64) -> i32 {
-    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    // SAFETY: the structure lives for the whole call.
+/// Limits a resource of this process, softly: not everybody could take a hard limit away again.
+fn limit(resource: u32, most: u64) -> i32 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives for both calls.
     #[allow(unsafe_code)]
     unsafe {
+        libc::getrlimit(resource, &raw mut limit);
+        limit.rlim_cur = most;
         libc::setrlimit(resource, &raw const limit)
     }
+}
+
+/// As a shell does it for what it starts.
+fn limit_much() -> i32 {
+    let limits = [
+        (libc::RLIMIT_FSIZE, 2048),
+        (libc::RLIMIT_CPU, 50),
+        (libc::RLIMIT_AS, 1 << 30),
+        (libc::RLIMIT_NPROC, 77),
+    ];
+    // SAFETY: the path is a constant C string, and the text has the length that is given.
+    #[allow(unsafe_code)]
+    let written = unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+        libc::write(file, c"500".as_ptr().cast(), 3)
+    };
+    limits.into_iter().map(|(resource, most)| limit(resource, most)).sum::<i32>()
+        + i32::from(written != 3)
+}
+
+#[test]
+fn limits_of_the_caller_are_not_those_of_the_container() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "cat /proc/self/oom_score_adj; cat /proc/self/limits; head -c 100000 /dev/zero";
+    let words = ["run", "-d", "--name", "web", "--net", "none", "busybox", "sh", "-c", script];
+    assert_eq!(run_from(&rocker, &words, limit_much).code, 0);
+    assert_eq!(rocker.ok(&["wait", "web"]), "0\n");
+    rocker.sleeper("sleeper", &["--net", "none"]);
+    let exec = ["exec", "sleeper", "sh", "-c", script];
+    let outputs = [rocker.run(&["logs", "web"]), run_from(&rocker, &exec, limit_much)];
+    for (output, which) in outputs.into_iter().zip(["run", "exec"]) {
+        assert!(output.stdout.len() > 100_000, "{which}: {} bytes", output.stdout.len());
+        assert!(output.stdout.starts_with("0\n"), "{which}: {}", output.stdout);
+        for name in ["file size", "cpu time", "address space", "processes"] {
+            let line = output.stdout.lines().find(|line| line.starts_with(&format!("Max {name} ")));
+            let mut numbers = line.unwrap()[name.len() + 4..].split_whitespace();
+            assert_eq!(numbers.next(), numbers.next(), "{which}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_files_of_the_caller_is_an_error_and_no_signal() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let words = ["create", "--name", "web", "busybox", "true"];
+    let output = run_from(&rocker, &words, || limit(libc::RLIMIT_FSIZE, 0));
+    assert_eq!(output.code, 125, "{output:?}");
+    assert!(crate::harness::one_line(&output.stderr).contains("EFBIG"), "{output:?}");
+    assert_eq!(rocker.ok(&["ps", "-aq"]), "");
 }
 
 #[test]
