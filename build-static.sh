@@ -110,9 +110,14 @@ build() {
     # A panic ends the program, so nothing ever unwinds a stack: the tables for it are left out.
     # Where in the source a panic came from is 33 KB of file names and numbers; its message stays.
     flags="$flags -C force-unwind-tables=no -Zlocation-detail=none -C link-arg=-Wl,--build-id=none -C link-arg=-Wl,-z,noseparate-code $(renamed_paths)"
+    # The standard library as it is distributed does not check for overflow either: 16 KB.
+    unchecked=
+    for crate in core alloc std; do
+        unchecked="$unchecked --config profile.release.package.$crate.overflow-checks=false"
+    done
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=$flags \
         "$cargo" build --locked --release --bins --target "$target" --target-dir "$directory" \
-        -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size >&2
+        $unchecked -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size >&2
     built=$directory/$target/release/rocker
 }
 
