@@ -3,7 +3,7 @@
 use super::record::{Record, State, Status};
 use super::state::{self, settle};
 use super::store::{Container, Engine, not_running};
-use crate::error::{Context, Error, Result, debug, warn};
+use crate::error::{Context, Error, Result, debug};
 use crate::runtime::state as processes;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +19,8 @@ pub struct Stopping {
     container: Container,
     /// Its processes, where it ran, and how many seconds they have; below zero for ever.
     processes: Option<(Processes, i64)>,
+    /// Why it could not be written down that it was asked.
+    unwritten: Option<Error>,
 }
 
 /// The first process and the keeper of a container, after a signal to the first.
@@ -36,23 +38,29 @@ pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<
     let state = settle(engine, &container)?;
     let Some(state) = state.filter(|state| state.status.is_alive()) else {
         container.unlock();
-        return Ok(Stopping { container, processes: None });
+        return Ok(Stopping { container, processes: None, unwritten: None });
     };
     let record = container.record()?;
     // Before the signal: the keeper shall find the mark when the program ends.
-    note(&container, &record, &State { stopping: true, ..state.clone() })?;
+    let unwritten = note(&container, &record, &State { stopping: true, ..state.clone() })?;
     container.unlock();
     let processes = Processes::signal(&container, &state, record.stop_signal)?;
     let seconds = seconds.unwrap_or(record.stop_timeout);
-    Ok(Stopping { container, processes: Some((processes, seconds)) })
+    Ok(Stopping { container, processes: Some((processes, seconds)), unwritten })
 }
 
-/// Writes down what was asked for. Where that cannot be, as on a full disk, the keeper is told that the
-/// container is not to be started again.
-fn note(container: &Container, record: &Record, state: &State) -> Result<()> {
-    let Err(error) = container.write_state(state, false) else { return Ok(()) };
-    warn(&error);
-    if record.restart.is_empty() { Ok(()) } else { tell_keeper_to_end(state) }
+/// Writes down what was asked for. Where that cannot be, as on a full disk, it is done all the same:
+/// the keeper is told that the container is not to be started again, and the error is given, for the end.
+fn note(container: &Container, record: &Record, state: &State) -> Result<Option<Error>> {
+    let Err(error) = container.write_state(state, false) else { return Ok(None) };
+    if !record.restart.is_empty() {
+        tell_keeper_to_end(state)?;
+    }
+    Ok(Some(error))
+}
+
+fn unless(unwritten: Option<Error>) -> Result<()> {
+    unwritten.map_or(Ok(()), Err)
 }
 
 impl Stopping {
@@ -61,7 +69,8 @@ impl Stopping {
     pub fn finish(self, engine: &Engine) -> Result<()> {
         let Some((processes, seconds)) = self.processes else { return Ok(()) };
         processes.wait(&self.container, seconds)?;
-        settle_what_is_left(engine, &self.container)
+        settle_what_is_left(engine, &self.container)?;
+        unless(self.unwritten)
     }
 }
 
@@ -159,12 +168,7 @@ fn settle_what_is_left(engine: &Engine, container: &Container) -> Result<()> {
     }
     let settled = settle(engine, container);
     container.unlock();
-    match settled {
-        // Nothing of it runs, and that is what everybody finds out anew.
-        Err(error) if error.errno == Some(Errno::ENOSPC) => warn(&error),
-        other => drop(other?),
-    }
-    Ok(())
+    settled.map(drop)
 }
 
 /// Sends a signal to the first process of a container that runs. One that ends by the signals
@@ -173,15 +177,17 @@ pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
     let container = engine.resolve(name)?;
     let mut state = state::current(engine, &container)?;
     let record = container.record()?;
+    let mut unwritten = None;
     if !record.restart.is_empty() && [KILL, record.stop_signal].contains(&signal) {
         container.lock()?;
         let now = settle(engine, &container)?.filter(|state| state.status.is_alive());
         let Some(now) = now else { return Err(not_running(name)) };
-        note(&container, &record, &State { stay_down: true, ..now.clone() })?;
+        unwritten = note(&container, &record, &State { stay_down: true, ..now.clone() })?;
         container.unlock();
         if now.pid == 0 {
             Processes::signal(&container, &now, signal)?.wait(&container, 0)?;
-            return settle_what_is_left(engine, &container);
+            settle_what_is_left(engine, &container)?;
+            return unless(unwritten);
         }
         // It may have been started again since we looked first.
         state = Some(now);
@@ -191,5 +197,6 @@ pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
         None => None,
     };
     let pidfd = pidfd.ok_or_else(|| not_running(name))?;
-    send(pidfd.as_fd(), signal)
+    send(pidfd.as_fd(), signal)?;
+    unless(unwritten)
 }

@@ -25,6 +25,24 @@ pub struct Mapping {
     pub to_port: u16,
 }
 
+impl Mapping {
+    /// Whether a connection came in by this port and is led to its container.
+    fn leads(&self, flow: &Flow) -> bool {
+        self.is_for(flow) && flow.answers == (self.to, self.to_port)
+    }
+
+    /// Whether a connection came in by this port, at one of the `local` addresses, and is led elsewhere:
+    /// where the port led before, or to the socket that was alone there.
+    fn misses(&self, flow: &Flow, local: &[Address]) -> bool {
+        self.is_for(flow) && !self.leads(flow) && local.contains(&flow.wanted.0)
+    }
+
+    fn is_for(&self, flow: &Flow) -> bool {
+        let (address, port) = flow.wanted;
+        flow.udp == self.udp && port == self.port && (self.at.is_any() || self.at == address)
+    }
+}
+
 /// A connection to nf_tables.
 pub struct Nat(Netlink);
 
@@ -157,16 +175,16 @@ impl Nat {
             return Ok(());
         }
         let local = Links::open()?.addresses()?;
-        self.forget(mappings, &|flow, by| by.udp && flow.is_astray(by, &local));
+        self.forget(mappings, &|by, flow| by.udp && by.misses(flow, &local));
         Ok(())
     }
 
     /// Has the kernel forget connections of these ports that it still translates.
-    fn forget(&mut self, mappings: &[Mapping], is_meant: &dyn Fn(&Flow, &Mapping) -> bool) {
+    fn forget(&mut self, mappings: &[Mapping], is_meant: &dyn Fn(&Mapping, &Flow) -> bool) {
         for v6 in [false, true] {
             let ours: Vec<&Mapping> = mappings.iter().filter(|one| one.to.v6 == v6).collect();
             if !ours.is_empty() {
-                let any = |flow: &Flow| ours.iter().any(|by| is_meant(flow, by));
+                let any = |flow: &Flow| ours.iter().any(|by| is_meant(by, flow));
                 conntrack::forget(&mut self.0, family(v6), &any);
             }
         }
@@ -183,7 +201,7 @@ impl Nat {
             }
         }
         // The address may be another's in a moment.
-        self.forget(mappings, &Flow::is_led);
+        self.forget(mappings, &Mapping::leads);
         Ok(())
     }
 
@@ -483,5 +501,27 @@ mod tests {
             (map, &key[..]),
             ("ports_at", &[127, 0, 0, 1, 17, 0, 0, 0, 0x1f, 0x90, 0, 0][..])
         );
+    }
+
+    #[test]
+    fn a_connection_is_known_by_the_port_it_came_by_and_who_answers() {
+        let address = |text| Address::parse(text).unwrap();
+        let host = address("192.0.2.5");
+        let wanted = (host, 5000);
+        let answers = (address("10.0.0.2"), 53);
+        let flow = Flow { udp: true, wanted, answers, name: (Vec::new(), None) };
+        let to = answers.0;
+        let led = Mapping { at: address("0.0.0.0"), port: 5000, udp: true, to, to_port: 53 };
+        assert!(led.leads(&flow) && !led.misses(&flow, &[host]));
+        let other = Mapping { to_port: 54, ..led.clone() };
+        assert!(!other.leads(&flow) && other.misses(&flow, &[host]));
+        assert!(!other.misses(&flow, &[]), "it was meant for another host");
+        for other in [
+            Mapping { udp: false, ..led.clone() },
+            Mapping { port: 5001, ..led.clone() },
+            Mapping { at: address("127.0.0.1"), ..led },
+        ] {
+            assert!(!other.leads(&flow) && !other.misses(&flow, &[host]));
+        }
     }
 }

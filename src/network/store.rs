@@ -179,7 +179,7 @@ impl Store {
 
     /// Whether there is a network of this name that cannot be read.
     pub fn is_damaged(&self, name: &str) -> bool {
-        self.open(name).is_err()
+        self.open(name).is_err_and(|error| error.errno.is_none())
     }
 
     /// The network of this name, or whose id begins so.

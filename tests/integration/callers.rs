@@ -60,14 +60,14 @@ fn a_caller_that_ignores_the_end_of_its_children_imports_images() {
 }
 
 /// Limits a resource of this process, softly: not everybody could take a hard limit away again.
-fn limit(resource: u32, most: u64) -> i32 {
+fn limit(resource: i32, most: u64) -> i32 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure lives for both calls.
     #[allow(unsafe_code)]
     unsafe {
-        libc::getrlimit(resource, &raw mut limit);
+        libc::getrlimit(resource as _, &raw mut limit);
         limit.rlim_cur = most;
-        libc::setrlimit(resource, &raw const limit)
+        libc::setrlimit(resource as _, &raw const limit)
     }
 }
 
@@ -85,7 +85,7 @@ fn limit_much() -> i32 {
         let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
         libc::write(file, c"500".as_ptr().cast(), 3)
     };
-    limits.into_iter().map(|(resource, most)| limit(resource, most)).sum::<i32>()
+    limits.into_iter().map(|(resource, most)| limit(resource as i32, most)).sum::<i32>()
         + i32::from(written != 3)
 }
 
@@ -114,7 +114,7 @@ fn limits_of_the_caller_are_not_those_of_the_container() {
 fn a_limit_of_files_of_the_caller_is_an_error_and_no_signal() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let words = ["create", "--name", "web", "busybox", "true"];
-    let output = run_from(&rocker, &words, || limit(libc::RLIMIT_FSIZE, 0));
+    let output = run_from(&rocker, &words, || limit(libc::RLIMIT_FSIZE as i32, 0));
     assert_eq!(output.code, 125, "{output:?}");
     assert!(crate::harness::one_line(&output.stderr).contains("EFBIG"), "{output:?}");
     assert_eq!(rocker.ok(&["ps", "-aq"]), "");
@@ -124,7 +124,7 @@ fn a_limit_of_files_of_the_caller_is_an_error_and_no_signal() {
 fn a_keeper_without_files_for_more_clients_waits_for_one_to_go() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let words = ["run", "-d", "--name", "web", "--net", "none", "busybox", "sleep", "1000"];
-    assert_eq!(run_from(&rocker, &words, || limit(libc::RLIMIT_NOFILE, 40)).code, 0);
+    assert_eq!(run_from(&rocker, &words, || limit(libc::RLIMIT_NOFILE as i32, 40)).code, 0);
     let keeper: u32 = rocker.inspect("web", "{{.Rocker.KeeperPid}}").parse().unwrap();
     let clients: Vec<Running> = (0..45).map(|_| rocker.spawn(&["wait", "web"])).collect();
     let files = || fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count();

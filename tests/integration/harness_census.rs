@@ -106,10 +106,11 @@ impl Others {
 
 /// Whether a path below the root is rocker's own: these stand from their first use on, empty or not.
 pub fn is_own(path: &Path) -> bool {
-    // The default network is made at its first use.
-    let made = ["networks/rocker0", "networks/rocker0/leases", "networks/rocker0/network.json"];
+    // The default network is made at its first use, and the host forwards from then on.
+    let network = ["networks/rocker0", "networks/rocker0/leases", "networks/rocker0/network.json"];
+    let made = network.into_iter().chain(["networks/.forwarding"]);
     let empty = ["images", "images/.ids", "layers", "containers", "tmp", "networks"];
-    made.iter().chain(&empty).any(|own| Path::new(own) == path) || path.starts_with("places")
+    made.chain(empty).any(|own| Path::new(own) == path) || path.starts_with("places")
 }
 
 /// The interfaces of the host. The default bridge stays from its first use on.
