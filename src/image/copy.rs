@@ -67,6 +67,38 @@ pub struct Copier<'a> {
     attributes_missing: bool,
 }
 
+/// What an entry is copied from, besides its metadata.
+enum Source {
+    Directory(Dir),
+    File(File),
+    /// Where a link leads; empty for others.
+    Other(OsString),
+}
+
+/// Looks at an entry and opens it. `None` where a container that runs has removed it since the directory
+/// was read.
+fn open_entry(from: &Dir, name: &OsStr) -> Result<Option<(Stat, Source)>> {
+    let open = || {
+        let stat = from.stat(name)?;
+        let source = match stat.kind {
+            Kind::Directory => Source::Directory(from.dir(name)?),
+            Kind::File => Source::File(from.open_file(name)?),
+            Kind::Symlink => Source::Other(from.readlink(name)?),
+            _ => Source::Other(OsString::new()),
+        };
+        Ok((stat, source))
+    };
+    let opened = match open() {
+        // Something else has come to its place since it was looked at.
+        Err(Errno::ENOTDIR | Errno::ELOOP | Errno::EINVAL | Errno::ENXIO) => open(),
+        other => other,
+    };
+    match opened {
+        Err(Errno::ENOENT) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
 /// Copies everything below a directory, and its own mode, owner and time, into another one.
 pub fn copy_tree(from: &Dir, into: &Dir) -> Result<()> {
     Copier::new(into, Marks::Obey, None).copy(from)
@@ -133,7 +165,11 @@ impl<'a> Copier<'a> {
     fn enter(&mut self, from: &Dir, to: &Dir, name: OsString) -> Result<Level> {
         let stat = self.shifted(fs::stat(from.as_fd())?);
         let target = fs::stat(to.as_fd())?;
-        let rest = last_first(from)?;
+        let rest = match last_first(from) {
+            // It has been removed.
+            Err(error) if error.errno == Some(Errno::ENOENT) => Vec::new(),
+            other => other?,
+        };
         let target = (target.device, target.inode);
         Ok(Level { name, stat, target, rest, above: 0 })
     }
@@ -152,11 +188,8 @@ impl<'a> Copier<'a> {
 
     /// Copies one entry. Gives both directories where it is one.
     fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr) -> Result<Option<(Dir, Dir)>> {
-        let stat = match from.stat(name) {
-            // A container that runs may have removed it since the directory was read.
-            Err(Errno::ENOENT) => return Ok(None),
-            other => self.shifted(other?),
-        };
+        let Some((stat, source)) = open_entry(from, name)? else { return Ok(None) };
+        let stat = self.shifted(stat);
         if self.marks == Marks::Obey {
             let whiteout = stat.kind == Kind::CharDevice && stat.rdev == 0;
             if whiteout || stat.kind != Kind::Directory {
@@ -166,16 +199,15 @@ impl<'a> Copier<'a> {
                 return Ok(None);
             }
         }
-        match stat.kind {
-            Kind::Directory => return self.directory(from, to, name).map(Some),
-            Kind::File => self.file(from, to, name, &stat)?,
-            _ => self.special(from, to, name, &stat)?,
+        match source {
+            Source::Directory(from) => return self.directory(from, to, name).map(Some),
+            Source::File(source) => self.file(&source, to, name, &stat)?,
+            Source::Other(content) => self.special(from, to, name, &stat, &content)?,
         }
         Ok(None)
     }
 
-    fn directory(&mut self, from: &Dir, to: &Dir, name: &OsStr) -> Result<(Dir, Dir)> {
-        let from = from.dir(name)?;
+    fn directory(&mut self, from: Dir, to: &Dir, name: &OsStr) -> Result<(Dir, Dir)> {
         if self.marks == Marks::Obey {
             let there = match to.stat(name) {
                 Err(Errno::ENOENT) => None,
@@ -226,14 +258,13 @@ impl<'a> Copier<'a> {
         Ok(true)
     }
 
-    fn file(&mut self, from: &Dir, to: &Dir, name: &OsStr, stat: &Stat) -> Result<()> {
+    fn file(&mut self, source: &File, to: &Dir, name: &OsStr, stat: &Stat) -> Result<()> {
         if self.link(to, name, stat)? {
             return Ok(());
         }
-        let source = from.open_file(name)?;
         let xattrs = self.attributes(Target::Open(source.as_fd()))?;
         let target = to.create(name, 0o600)?;
-        let (size, content) = self.content(&source, &target)?;
+        let (size, content) = self.content(source, &target)?;
         self.size = self.size.saturating_add(size);
         file::set_owner(target.as_fd(), stat.uid, stat.gid).context("chown")?;
         self.set_attributes(Target::Open(target.as_fd()), &xattrs)?;
@@ -297,16 +328,21 @@ impl<'a> Copier<'a> {
         Ok(filled)
     }
 
-    /// Copies a link, a device, a FIFO or a socket.
-    fn special(&mut self, from: &Dir, to: &Dir, name: &OsStr, stat: &Stat) -> Result<()> {
+    /// Copies a link, which leads to `content`, a device, a FIFO or a socket.
+    fn special(
+        &mut self,
+        from: &Dir,
+        to: &Dir,
+        name: &OsStr,
+        stat: &Stat,
+        content: &OsStr,
+    ) -> Result<()> {
         if self.link(to, name, stat)? {
             return Ok(());
         }
         let xattrs = self.attributes(Target::Entry(from, name))?;
-        let mut content = OsString::new();
         if stat.kind == Kind::Symlink {
-            content = from.readlink(name)?;
-            to.symlink(&content, name)?;
+            to.symlink(content, name)?;
         } else {
             let device = (libc::major(stat.rdev), libc::minor(stat.rdev));
             to.mknod(name, stat.kind, stat.mode, device).context("make the node")?;

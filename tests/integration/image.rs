@@ -427,3 +427,17 @@ fn what_docker_save_writes_is_imported_with_a_warning() {
     let said = import(&rocker, &[directory("etc"), file("manifest.json", b"[]")], "root");
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn a_container_whose_files_come_and_go_can_be_committed() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    // Files, links and directories take turns under the same names.
+    let script = "for d in 1 2 3 4; do mkdir /w$d; (cd /w$d; while :; do \
+                  for i in 1 2 3 4 5 6 7 8 9; do mkdir e$i; : > e$i/f; ln -s x f$i; done; rm -rf *; \
+                  for i in 1 2 3 4 5 6 7 8 9; do mkdir f$i; : > e$i; done; rm -rf *; done) & done; wait";
+    let words = ["--name", "web", "--net", "none", "busybox", "sh", "-c", script];
+    rocker.ok(&[&["run", "-d"], &words[..]].concat());
+    for _ in 0..30 {
+        rocker.ok(&["commit", "web", "mine"]);
+    }
+}
