@@ -3,12 +3,12 @@
 use super::options::{ExecOptions, Ran};
 use super::output::Output;
 use super::protocol::CHUNK;
-use super::record::Status;
+use super::record::{State, Status};
 use super::relay::{self, RawMode};
 use super::security;
 use super::spec::add_variable;
 use super::state::settle;
-use super::store::{Engine, no_such_container, not_running};
+use super::store::{Container, Engine, no_such_container, not_running};
 use super::streams::Streams;
 use super::{runtime_spec, wiring};
 use crate::cgroups;
@@ -18,7 +18,7 @@ use crate::runtime::state as processes;
 use crate::runtime::{self, Process, Program, Stdio, Target};
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, io, process};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Runs a program in a container. It ends with this command, unless it was asked to be detached.
 pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
@@ -33,6 +33,27 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
         _ => None,
     };
     let pidfd = pidfd.ok_or_else(|| not_running(name))?;
+    let relay = begin(&container, &state, pidfd.as_fd(), &options).map_err(|error| {
+        // It may have ended since it was looked at. As with docker, only what goes wrong in a running
+        // container counts as the engine's.
+        match error.errno == Some(Errno::ESRCH) || io::is_ready(pidfd.as_fd()) {
+            true => not_running(name),
+            false => error.before_program(),
+        }
+    })?;
+    match relay {
+        Some(relay) => relay.run().map_err(Error::before_program),
+        None => Ok(Ran::Detached(container.id)),
+    }
+}
+
+/// Starts the program. `None` for one whose output nobody wants.
+fn begin(
+    container: &Container,
+    state: &State,
+    pidfd: BorrowedFd<'_>,
+    options: &ExecOptions,
+) -> Result<Option<Relay>> {
     let record = container.record()?;
     let mut program = runtime_spec::program(&record);
     let env = &mut program.env;
@@ -64,30 +85,29 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     if wiring::shared(&record).is_some() {
         namespaces = namespaces.and(Namespaces::NET);
     }
-    let outer = Error::before_program;
     if options.tty && !relay::stdin_is_terminal() && !options.detach {
         warn("standard input is no terminal: the program has one, but its keys are not yours");
     }
-    let (stdio, streams) = stdio(&options).map_err(outer)?;
+    let (stdio, streams) = stdio(options)?;
     if record.userns.is_some() {
         namespaces = namespaces.and(Namespaces::USER);
     }
     let can_trace = security::can_trace(&record);
-    let target = Target { pidfd: pidfd.as_fd(), group: &group, namespaces, can_trace };
+    let target = Target { pidfd, group: &group, namespaces, can_trace };
     forget_caller();
-    let process = runtime::exec(&target, &program, stdio).map_err(outer)?;
-    let terminal = match process.executed().map_err(outer)? {
+    let process = runtime::exec(&target, &program, stdio)?;
+    let terminal = match process.executed()? {
         Setup::Running(terminal) => terminal,
-        Setup::NoOverlay(error) => return Err(outer(error)),
+        Setup::NoOverlay(error) => return Err(error),
     };
     let streams = match (streams, terminal) {
         (_, Some(master)) => Streams::terminal(master).context("prepare the terminal")?,
         (Some(streams), None) => streams,
-        (None, None) => return Ok(Ran::Detached(container.id)),
+        (None, None) => return Ok(None),
     };
     let input = options.interactive || options.tty;
     let output = Output::new();
-    Relay { process, streams, output, input, terminal: options.tty }.run()
+    Ok(Some(Relay { process, streams, output, input, terminal: options.tty }))
 }
 
 /// Pipes or a terminal for the program, and our ends of the pipes.

@@ -6,7 +6,7 @@ use super::init::open_streams;
 use super::program::{self, Prepared, Streams, Tie};
 use super::spec::{Program, Stdio, StdioKind};
 use crate::cgroups::{Entry, Group};
-use crate::error::{Context, Error, FAILURE, Result};
+use crate::error::{Context, FAILURE, Result};
 use crate::namespace::credentials;
 use crate::namespace::userns;
 use crate::sys::lend::{self, Ends};
@@ -44,6 +44,7 @@ struct Outside<'a> {
 
 /// Starts a program in the namespaces and the group of a container.
 ///
+/// Errors: `ESRCH` for a container that ends.
 /// The calling process itself is in those namespaces afterwards, all but the one of processes:
 /// it can name no file of the host any more.
 pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Process> {
@@ -71,7 +72,7 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
         false => (target.namespaces, None),
     };
     match process::setns(pidfd, namespaces) {
-        Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
+        Err(Errno::ESRCH) => return Err(Errno::ESRCH.into()),
         other => other.context("enter the namespaces of the container")?,
     }
     let start = Start { program, tasks: &entry.tasks, stdio: kind, outside };
@@ -121,7 +122,7 @@ fn become_program(
     };
     // For what this process makes. It takes a right that goes next.
     match process::setns(outside.pidfd, Namespaces::PID) {
-        Err(Errno::ESRCH) => return Err(Error::new("it is not running")),
+        Err(Errno::ESRCH) => return Err(Errno::ESRCH.into()),
         other => other.context("enter the processes of the container")?,
     }
     // What is made is a copy: nothing of the host's may be in it.

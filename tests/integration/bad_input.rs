@@ -380,3 +380,22 @@ fn what_is_too_large_to_be_read_again_is_not_made() {
     }
     rocker.ok(&["create", "--name", "web", "busybox", "true"]);
 }
+
+#[test]
+fn exec_in_the_moment_of_the_end_says_that_the_container_does_not_run() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    for _ in 0..15 {
+        rocker.ok(&["run", "-d", "--name", "web", "--net", "none", "busybox", "sleep", "0.1"]);
+        // A program that runs already is killed with the container.
+        let failed = loop {
+            let output = rocker.run(&["exec", "web", "true"]);
+            if !matches!(output.code, 0 | 137) {
+                break output;
+            }
+        };
+        assert_eq!(failed.code, 1, "{failed:?}");
+        assert_eq!(one_line(&failed.stderr), "rocker: container web is not running");
+        rocker.ok(&["wait", "web"]);
+        rocker.ok(&["rm", "web"]);
+    }
+}

@@ -1,9 +1,8 @@
 //! `exec`: another program in a running container.
 
 use super::Globals;
+use crate::container;
 use crate::container::options::{ExecOptions, Ran};
-use crate::container::record::Status;
-use crate::container::{self, Engine};
 use crate::error::{FAILURE, Result, report};
 use crate::rocker::command::{Command, Rules, flag};
 
@@ -64,15 +63,11 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     match container::exec(&engine, &name, options.exec) {
         Ok(Ran::Ended(code)) => Ok(code),
         Ok(Ran::Detached(_)) => Ok(0),
-        // As with docker, only what goes wrong in a running container counts as the engine's.
-        Err(error) if error.code == FAILURE && !runs(&engine, &name) => {
+        // There is no such container, or it does not run.
+        Err(error) if error.code == FAILURE => {
             report(&error);
             Ok(FAILURE)
         }
         Err(error) => Err(error),
     }
-}
-
-fn runs(engine: &Engine, name: &str) -> bool {
-    container::find(engine, name).is_ok_and(|(_, state)| state.status == Status::Running)
 }
