@@ -37,7 +37,13 @@ fn number(kind: &str, text: &str) -> Result<Option<u32>> {
 
 /// Finds who `user` is: `NAME|UID[:GROUP|GID]`, empty for root, in the files below `root`.
 pub fn find(root: &Dir, user: &str) -> Result<Account> {
-    let (passwd, group) = (read(root, "etc/passwd")?, read(root, "etc/group")?);
+    // Who is named by numbers needs neither file.
+    let is_named = user.bytes().any(|byte| !(byte.is_ascii_digit() || byte == b':'));
+    let read = |path| match read(root, path) {
+        Err(_) if !is_named => Ok(String::new()),
+        other => other,
+    };
+    let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
     resolve(&passwd, &group, user)
 }
 
@@ -129,6 +135,20 @@ mod tests {
         let root = Account { uid: 0, gid: 0, groups: vec![0], home: "/root".to_owned() };
         assert_eq!(account(""), Ok(root.clone()));
         assert_eq!(account("root"), Ok(root));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_for_names_only() {
+        let path = std::env::temp_dir().join(format!("rocker-accounts-{}", std::process::id()));
+        std::fs::create_dir_all(path.join("etc")).unwrap();
+        std::fs::write(path.join("etc/passwd"), vec![b'x'; LIMIT as usize + 1]).unwrap();
+        let root = Dir::open(&path).unwrap();
+        let found = ["", "0", "5:6", "web", "5:web"].map(|user| {
+            find(&root, user).map(|account| (account.uid, account.gid)).map_err(|error| error.errno)
+        });
+        std::fs::remove_dir_all(&path).unwrap();
+        let large = Err(Some(Errno::EFBIG));
+        assert_eq!(found, [Ok((0, 0)), Ok((0, 0)), Ok((5, 6)), large, large]);
     }
 
     #[test]
