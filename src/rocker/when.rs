@@ -112,7 +112,14 @@ fn ago(text: &str) -> Option<i64> {
 
 /// `2026-01-14`, `…T17:07`, `…T17:07:17.5`, each perhaps with `Z` or `+01:00`.
 fn calendar(text: &str) -> Option<i64> {
-    let (day, clock) = text.split_once(['T', 't', ' ']).unwrap_or((text, ""));
+    let (day, clock) = match text.split_once(['T', 't', ' ']) {
+        Some(both) => both,
+        // A zone may follow the day at once.
+        None => {
+            let third = text.match_indices('-').nth(2).map(|(at, _)| at);
+            text.split_at(text.find(['Z', 'z', '+']).or(third).unwrap_or(text.len()))
+        }
+    };
     let mut parts = day.split('-');
     let (year, month, day) =
         (digits(parts.next()?)?, digits(parts.next()?)?, digits(parts.next()?)?);
@@ -143,7 +150,7 @@ fn calendar(text: &str) -> Option<i64> {
         "" => (0..2).fold(at, |guess, _| at - local(guess).unwrap_or_default().offset_seconds),
         "Z" | "z" => at,
         _ => {
-            let (hours, minutes) = zone[1..].split_once(':')?;
+            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
             let ahead = digits(hours)? * 3600 + digits(minutes)? * 60;
             if zone.starts_with('-') { at + ahead } else { at - ahead }
         }
@@ -178,6 +185,9 @@ mod tests {
         let pairs = [
             ("2026-01-14T09:07:17Z", NOW),
             ("2026-01-14T10:07:17+01:00", NOW),
+            ("2026-01-14Z", NOW - 32_837 * SECOND),
+            ("2026-01-14+01:00", NOW - 36_437 * SECOND),
+            ("2026-01-14-01:00", NOW - 29_237 * SECOND),
             ("2026-01-14T09:07:17.25Z", NOW + SECOND / 4),
             ("1768381637", NOW),
             ("1768381637.5", NOW + SECOND / 2),
@@ -210,6 +220,8 @@ mod tests {
             "m",
             "1h-3m",
             "2026-01-14T10:00:00+1",
+            "2026-01-14Zulu",
+            "2026-01-14-1",
             "99999999999999999999",
             "１0m",
             "1.é",

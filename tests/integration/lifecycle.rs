@@ -78,6 +78,7 @@ fn logs_keep_both_streams_in_order_and_can_be_cut() {
     assert_eq!(output.stderr, "err1\nerr2\nerr3\nerr4\nerr5\n");
     let tail = rocker.run(&["logs", "--tail", "3", "talk"]);
     assert_eq!(tail.stdout.lines().count() + tail.stderr.lines().count(), 3, "{tail:?}");
+    assert_eq!(rocker.run(&["logs", "--tail", "-5", "talk"]), rocker.run(&["logs", "talk"]));
     let stamped = rocker.ok(&["logs", "-t", "talk"]);
     let time = stamped.lines().next().unwrap().split(' ').next().unwrap();
     assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{stamped}");

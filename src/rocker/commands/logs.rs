@@ -35,7 +35,9 @@ Examples:
         }),
         flag("-n, --tail LINES", "Only that many lines from the end (default all)", |o, value| {
             o.logs.tail = match &*value.text() {
-                "all" | "-1" => None,
+                "all" => None,
+                // As with docker.
+                text if text.parse::<i64>().is_ok_and(|lines| lines < 0) => None,
                 text => Some(
                     units::whole(text)?
                         .try_into()
