@@ -364,9 +364,16 @@ fn inspect_has_dockers_shape() {
         ("{{.HostConfig.Memory}}", "67108864"),
         ("{{index .Config.Labels \"k\"}} {{.Config.Image}}", "v busybox:latest"),
         ("{{range .Mounts}}{{.Source}}>{{.Destination}} {{.RW}}{{end}}", &mount),
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        ("{{json .Config.ExposedPorts}} {{json .Config.Volumes}}", "{} {}"),
+        ("{{.HostConfig.LogConfig.Type}} {{json .HostConfig.PortBindings}}", "local {}"),
         ("{{range .Config.Env}}{{if eq . \"A=1\"}}found{{end}}{{end}}", "found"),
     ] {
         assert_eq!(rocker.inspect("web", template), expected, "{template}");
+    }
+    for path in ["ResolvConfPath", "HostnamePath", "HostsPath", "LogPath"] {
+        let path = rocker.inspect("web", &format!("{{{{.{path}}}}}"));
+        assert!(std::path::Path::new(&path).is_file(), "{path}");
     }
     let whole = rocker.ok(&["inspect", "web"]);
     assert!(whole.starts_with("[\n    {\n        \"Args\": [\n"), "{whole}");

@@ -1,7 +1,7 @@
 //! `inspect`: all that is known of containers and images, in docker's shape.
 
 use super::Globals;
-use crate::container::record::{Mount, MountKind, Record, Security, State, Status};
+use crate::container::record::{Mount, MountKind, Port, Record, Security, State, Status};
 use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
 use crate::error::{Error, Result};
@@ -160,6 +160,9 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
         ("State", of_state(state)),
         ("Image", Part::Text(&format!("sha256:{}", record.image_id))),
         ("LogPath", Part::Text(&format!("{place}/container.log"))),
+        ("ResolvConfPath", Part::Text(&format!("{place}/resolv.conf"))),
+        ("HostnamePath", Part::Text(&format!("{place}/hostname"))),
+        ("HostsPath", Part::Text(&format!("{place}/hosts"))),
         ("Name", Part::Text(&format!("/{}", record.name))),
         ("RestartCount", Part::Number(state.restarts.into())),
         ("Driver", Part::Text(layer)),
@@ -209,14 +212,26 @@ fn of_network(record: &Record, state: &State) -> Part<'static> {
     if networks.is_empty() {
         networks = record.network.split(',').map(|name| (name, object(&mut []))).collect();
     }
+    let first = net.endpoints.first();
+    let first = first.and_then(|one| one.addresses.iter().find(|text| !text.contains(':')));
+    let first = first.map_or("", String::as_str);
+    object(&mut [
+        ("IPAddress", Part::Text(first.split('/').next().unwrap_or_default())),
+        ("Ports", of_ports(&net.ports, "0.0.0.0")),
+        ("PublishMode", Part::Text(&net.publish_mode)),
+        ("Networks", object(&mut networks)),
+    ])
+}
+
+/// Ports of the host by those of the container. `everywhere` stands for all addresses.
+fn of_ports(list: &[Port], everywhere: &str) -> Part<'static> {
     let mut ports: Vec<(String, Vec<Value>)> = Vec::new();
-    for port in &net.ports {
+    for port in list {
         let key = format!("{}/{}", port.inner, port.protocol());
-        let at = if port.at.is_empty() { "0.0.0.0" } else { &port.at };
-        let place = json::object(&mut [
-            ("HostIp", Part::Text(at)),
-            ("HostPort", Part::Text(&port.host.to_string())),
-        ]);
+        let at = if port.at.is_empty() { everywhere } else { &port.at };
+        let host = if port.host == 0 { String::new() } else { port.host.to_string() };
+        let place =
+            json::object(&mut [("HostIp", Part::Text(at)), ("HostPort", Part::Text(&host))]);
         match ports.iter_mut().find(|(known, _)| *known == key) {
             Some((_, places)) => places.push(place),
             None => ports.push((key, vec![place])),
@@ -226,15 +241,7 @@ fn of_network(record: &Record, state: &State) -> Part<'static> {
         .iter_mut()
         .map(|(key, places)| (&**key, Part::Value(json::list(std::mem::take(places)))))
         .collect();
-    let first = net.endpoints.first();
-    let first = first.and_then(|one| one.addresses.iter().find(|text| !text.contains(':')));
-    let first = first.map_or("", String::as_str);
-    object(&mut [
-        ("IPAddress", Part::Text(first.split('/').next().unwrap_or_default())),
-        ("Ports", object(&mut ports)),
-        ("PublishMode", Part::Text(&net.publish_mode)),
-        ("Networks", object(&mut networks)),
-    ])
+    object(&mut ports)
 }
 
 fn of_state(state: &State) -> Part<'static> {
@@ -252,6 +259,8 @@ fn of_state(state: &State) -> Part<'static> {
         ("Error", Part::Text(&state.error)),
         ("StartedAt", Part::Text(&when::rfc3339(state.started))),
         ("FinishedAt", Part::Text(&when::rfc3339(state.finished))),
+        // There are no health checks: a template finds that out by this.
+        ("Health", Part::Value(Value::Null)),
     ])
 }
 
@@ -282,12 +291,14 @@ fn of_host(record: &Record) -> Part<'static> {
         ("CpuShares", number(limits.cpu_shares)),
         ("CpusetCpus", Part::Text(limits.cpuset.as_deref().unwrap_or_default())),
         ("Init", Part::Flag(record.init)),
+        ("LogConfig", object(&mut [("Type", Part::Text("local")), ("Config", set(&[]))])),
         ("Memory", number(limits.memory)),
         ("MemorySwap", Part::Number(limits.memory_swap.unwrap_or(0))),
         ("NanoCpus", Part::Number(limits.milli_cpus.unwrap_or(0) as i64 * 1_000_000)),
         ("NetworkMode", Part::Text(&record.network)),
         ("OomScoreAdj", Part::Number(security.oom_score_adj.unwrap_or(0))),
         ("PidsLimit", Part::Number(limits.pids.unwrap_or(2048))),
+        ("PortBindings", of_ports(&record.net.ports, "")),
         ("Privileged", Part::Flag(security.privileged)),
         ("ReadonlyRootfs", Part::Flag(record.read_only)),
         ("SecurityOpt", Part::Texts(&security.options())),
@@ -339,5 +350,8 @@ fn of_command(record: &Record) -> Part<'static> {
         ("Labels", Part::Value(json::map(&record.labels))),
         ("StopSignal", Part::Text(&signal::name(record.stop_signal))),
         ("StopTimeout", Part::Number(record.stop_timeout)),
+        // The container does not know those of its image.
+        ("ExposedPorts", set(&[])),
+        ("Volumes", set(&[])),
     ])
 }
