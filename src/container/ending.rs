@@ -59,6 +59,23 @@ fn note(container: &Container, record: &Record, state: &State) -> Result<Option<
     Ok(Some(error))
 }
 
+/// Writes down of a container that has ended that it was asked to.
+fn mark_stopped(container: &Container) -> Result<()> {
+    if !lock_if_there(container)? {
+        // It removed itself.
+        return Ok(());
+    }
+    let written = container.stored_state().and_then(|state| match state.status {
+        Status::Exited => {
+            let status = Status::Stopped;
+            container.write_state(&State { status, stopping: true, ..state }, true)
+        }
+        _ => Ok(()),
+    });
+    container.unlock();
+    written
+}
+
 fn unless(unwritten: Option<Error>) -> Result<()> {
     unwritten.map_or(Ok(()), Err)
 }
@@ -70,7 +87,11 @@ impl Stopping {
         let Some((processes, seconds)) = self.processes else { return Ok(()) };
         processes.wait(&self.container, seconds)?;
         settle_what_is_left(engine, &self.container)?;
-        unless(self.unwritten)
+        match self.unwritten {
+            None => Ok(()),
+            // There may be room for it by now.
+            Some(error) => mark_stopped(&self.container).map_err(|_| error),
+        }
     }
 }
 

@@ -207,11 +207,11 @@ impl Keeper {
         let timeout = self.timeout();
         let behind = self.clients.iter().any(Client::is_behind);
         // Others wait at the socket until there is room.
-        let listener = self.listener.as_ref().filter(|_| !self.crowded);
+        let listener = self.listener.as_ref().filter(|_| !self.crowded).map(AsFd::as_fd);
         let mut list = vec![
             io::Poll::readable(self.process.child.pidfd.as_fd()),
             io::Poll::readable(self.signals.as_fd()),
-            listener.map_or(io::Poll::nothing(), |listener| io::Poll::readable(listener.as_fd())),
+            listener.map_or(io::Poll::nothing(), io::Poll::readable),
             self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
         ];
         for output in &self.streams.outputs {
@@ -262,10 +262,7 @@ impl Keeper {
         if ready[2] {
             self.let_in();
         }
-        self.forget_gone();
-        if !self.streams.is_full() {
-            self.clients.iter_mut().for_each(Client::tell_taken);
-        }
+        self.settle_clients();
         ready[0]
     }
 
@@ -359,7 +356,8 @@ impl Keeper {
         client.gone |= leaves;
     }
 
-    fn forget_gone(&mut self) {
+    /// Forgets those that have gone, and tells the others that there is room for more input.
+    fn settle_clients(&mut self) {
         if self.clients.iter().any(|client| client.gone && client.owns_input)
             && !self.streams.terminal
         {
@@ -368,6 +366,9 @@ impl Keeper {
         let before = self.clients.len();
         self.clients.retain(|client| !client.gone);
         self.crowded &= self.clients.len() == before;
+        if !self.streams.is_full() {
+            self.clients.iter_mut().for_each(Client::tell_taken);
+        }
     }
 
     /// Takes what the program wrote before it ended. Whatever held the pipes open has been killed
