@@ -60,18 +60,13 @@ fn note(container: &Container, record: &Record, state: &State) -> Result<Option<
 }
 
 /// Writes down of a container that has ended that it was asked to.
-fn mark_stopped(container: &Container) -> Result<()> {
+fn mark_stopped(container: &Container, state: State) -> Result<()> {
     if !lock_if_there(container)? {
-        // It removed itself.
+        // It has been removed.
         return Ok(());
     }
-    let written = container.stored_state().and_then(|state| match state.status {
-        Status::Exited => {
-            let status = Status::Stopped;
-            container.write_state(&State { status, stopping: true, ..state }, true)
-        }
-        _ => Ok(()),
-    });
+    let stopped = State { status: Status::Stopped, stopping: true, ..state };
+    let written = container.write_state(&stopped, true);
     container.unlock();
     written
 }
@@ -86,11 +81,12 @@ impl Stopping {
     pub fn finish(self, engine: &Engine) -> Result<()> {
         let Some((processes, seconds)) = self.processes else { return Ok(()) };
         processes.wait(&self.container, seconds)?;
-        settle_what_is_left(engine, &self.container)?;
-        match self.unwritten {
-            None => Ok(()),
+        match (settle_what_is_left(engine, &self.container)?, self.unwritten) {
             // There may be room for it by now.
-            Some(error) => mark_stopped(&self.container).map_err(|_| error),
+            (Some(state), Some(error)) if state.status == Status::Exited => {
+                mark_stopped(&self.container, state).map_err(|_| error)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -182,14 +178,14 @@ pub fn lock_if_there(container: &Container) -> Result<bool> {
 }
 
 /// Settles what a keeper that died could not.
-fn settle_what_is_left(engine: &Engine, container: &Container) -> Result<()> {
+fn settle_what_is_left(engine: &Engine, container: &Container) -> Result<Option<State>> {
     if !lock_if_there(container)? {
         // It removed itself.
-        return Ok(());
+        return Ok(None);
     }
     let settled = settle(engine, container);
     container.unlock();
-    settled.map(drop)
+    settled
 }
 
 /// Sends a signal to the first process of a container that runs. One that ends by the signals

@@ -146,7 +146,10 @@ pub fn settle(engine: &Engine, container: &Container) -> Result<Option<State>> {
     state.finished = time::now();
     state.cgroups.clear();
     state.forget_networks();
-    container.write_state(&state, true)?;
+    if let Err(error) = container.write_state(&state, true) {
+        // As on a full disk: it is so all the same, and the next command finds it out anew.
+        warn(&error);
+    }
     Ok(Some(state))
 }
 
