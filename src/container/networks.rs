@@ -13,7 +13,7 @@ use crate::network::up;
 use crate::network::{Store, ipam};
 use crate::runtime::state as processes;
 use crate::sys::fs::Lock;
-use crate::sys::time;
+use crate::sys::{Errno, time};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What `network connect` was asked for.
@@ -170,8 +170,11 @@ pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) 
         });
         if let Err(error) = stored {
             // The first error is the one to report.
-            let _ = leave(&mut state);
-            return Err(error);
+            let left = leave(&mut state);
+            // One that has just ended joins when it starts again.
+            if error.errno != Some(Errno::ESRCH) || left.is_err() {
+                return Err(error);
+            }
         }
     }
     container.write_record(&record)?;
@@ -247,7 +250,11 @@ fn leave(
                 one.gateways = store.find(&one.network)?.gateways();
             }
             wiring::lead_out(&mut state.net);
-            configure_present(&mut up::inside(&Links::open()?, pidfd.as_fd())?, &state.net)?;
+            match up::inside(&Links::open()?, pidfd.as_fd()) {
+                // It has just ended.
+                Err(error) if error.errno == Some(Errno::ESRCH) => {}
+                inside => configure_present(&mut inside?, &state.net)?,
+            }
         }
     }
     if state.status == Status::Running {

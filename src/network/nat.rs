@@ -94,6 +94,17 @@ impl Nat {
         }
     }
 
+    /// Whether the table of a family is there and holds this network; `None` where the kernel has no
+    /// such tables.
+    pub fn has_network(&mut self, network: &Network, v6: bool) -> Result<Option<bool>> {
+        let bridge = interface(&network.bridge);
+        match nft::find_element(&mut self.0, family(v6), "bridges", &bridge) {
+            Err(Refused { errno: Errno::ENOENT, .. }) => Ok(Some(false)),
+            Err(refused) if is_missing(&refused) => Ok(None),
+            other => explain(other, "look into the table rocker").map(|_| Some(true)),
+        }
+    }
+
     /// Makes the table of a family, unless it is there. False where the kernel lacks a part of it.
     pub fn make_table(&mut self, v6: bool) -> Result<bool> {
         match table(v6).send(&mut self.0) {

@@ -83,7 +83,7 @@ fn find_bridge(links: &Links, network: &Network) -> Result<Option<Interface>> {
 fn has_tables(nat: &mut Nat, network: &Network) -> Result<Option<bool>> {
     let mut all = true;
     for range in &network.ranges {
-        match nat.has_table(range.subnet.contains(':'))? {
+        match nat.has_network(network, range.subnet.contains(':'))? {
             None => return Ok(None),
             Some(there) => all &= there,
         }

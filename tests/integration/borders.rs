@@ -212,6 +212,36 @@ fn what_a_host_forwards_for_rocker_alone_stays_guarded_and_ports_stay_published(
 }
 
 #[test]
+fn a_network_that_was_taken_out_of_the_table_comes_back_into_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    ok(&rocker, "network create --subnet 10.9.0.0/24 app");
+    let sets = || rocker.on_host(&["nft", "list", "table", "ip", "rocker"]);
+    let before = sets();
+    rocker.on_host(&["nft", "flush", "set", "ip", "rocker", "bridges"]);
+    rocker.on_host(&["nft", "flush", "set", "ip", "rocker", "inner"]);
+    assert_ne!(sets(), before);
+    ok(&rocker, "run --rm --net app busybox true");
+    assert_eq!(sets(), before);
+}
+
+#[test]
+fn a_container_that_is_started_again_can_be_moved_at_any_moment() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    ok(&rocker, "network create app");
+    rocker.sleeper("web", &[]);
+    for round in 0..15 {
+        let restart = rocker.spawn(&["restart", "-t", "0", "web"]);
+        std::thread::sleep(Duration::from_micros(round * 400));
+        let word = if round % 2 == 0 { "connect" } else { "disconnect" };
+        ok(&rocker, &format!("network {word} app web"));
+        let restart = restart.finish();
+        assert_eq!(restart.code, 0, "{restart:?}");
+        let inside = ok(&rocker, "exec web ip -o link");
+        assert_eq!(inside.lines().count(), if round % 2 == 0 { 3 } else { 2 }, "{inside}");
+    }
+}
+
+#[test]
 fn a_host_that_forwards_by_itself_is_not_guarded() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.on_host(&["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
