@@ -173,7 +173,7 @@ fn on_a_full_disk_containers_are_stopped_and_killed_and_do_not_come_back() {
              rocker import -q $image busybox >/dev/null; \
              rocker run -d --restart {policy} --name web --net none busybox sleep 1000 >/dev/null; \
              pid=$(rocker inspect -f '{{{{.State.Pid}}}}' web); \
-             dd if=/dev/zero of=$ROCKER_ROOT/fill bs=4k 2>/dev/null || :; \
+             yes >$ROCKER_ROOT/fill 2>/dev/null || :; \
              rocker {command} web || echo \"exit code $?\"; \
              for i in 1 2 3 4 5 6 7 8; do [ -e /proc/$pid ] || break; sleep 0.$i; done; \
              rocker ps -a 2>/dev/null | grep -c web; rocker stop web 2>/dev/null; \
