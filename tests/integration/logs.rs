@@ -22,13 +22,14 @@ fn after_a_full_disk_the_log_shows_what_was_written_then() {
     rocker.ok(&[&["run", "-d"], &words[..]].concat());
     let path = rocker.run_root().join("talk/container.log");
     let size = || fs::metadata(&path).unwrap().len();
+    assert!(wait_until(PATIENCE, || size() > 0));
     let filler = disk.join("filler");
     // What fits into the last page is written, and no more.
     let full = wait_until(PATIENCE, || {
         let page = vec![b'x'; 4096];
         let mut file = fs::File::options().create(true).append(true).open(&filler).unwrap();
         while std::io::Write::write_all(&mut file, &page).is_ok() {}
-        size() > 0 && size() % 4096 == 0
+        size() % 4096 == 0
     });
     assert!(full, "the log has {} bytes", size());
     fs::remove_file(&filler).unwrap();
