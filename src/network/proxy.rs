@@ -22,8 +22,10 @@ const IDLE: Duration = Duration::from_secs(90);
 const LARGEST: usize = 64 << 10;
 /// Pipes that are kept for the next connection.
 const SPARE: usize = 16;
-/// The files of one connection: its sockets, and a pipe for each way.
-const FILES: usize = 6;
+/// The files of one connection: its sockets.
+const FILES: usize = 2;
+/// Of three files that may be open one is for pipes.
+const SHARES: usize = 3;
 
 /// A socket on a published port.
 #[derive(Debug)]
@@ -42,17 +44,50 @@ pub struct Proxy {
     watch: Watch,
     entries: Vec<Entry>,
     free: Vec<usize>,
-    pipes: Vec<(OwnedFd, OwnedFd)>,
+    pipes: Pipes,
     /// Datagrams pass through here; made when the first arrives.
     buffer: Vec<u8>,
     /// The entries that are sessions.
     sessions: Vec<usize>,
     /// How many entries are connections.
     connections: usize,
-    /// How many files all this may have open.
+    /// How many sockets all this may have open.
     most: usize,
     /// Connections wait that could not be taken.
     starved: bool,
+}
+
+/// Pipes between two sockets, of which there are not more than that.
+#[derive(Debug)]
+struct Pipes {
+    spare: Vec<Pipe>,
+    open: usize,
+    most: usize,
+}
+
+type Pipe = (OwnedFd, OwnedFd);
+
+impl Pipes {
+    /// `None` where all are in use.
+    fn take(&mut self) -> Result<Option<Pipe>> {
+        if let Some(pipe) = self.spare.pop() {
+            return Ok(Some(pipe));
+        }
+        if self.open >= self.most {
+            return Ok(None);
+        }
+        let pipe = new_pipe()?;
+        self.open += 1;
+        Ok(Some(pipe))
+    }
+
+    /// Takes an empty pipe back.
+    fn give(&mut self, pipe: Pipe) {
+        match self.spare.len() < SPARE {
+            true => self.spare.push(pipe),
+            false => self.open -= 1,
+        }
+    }
 }
 
 /// What is watched under one number; the lowest bit of it tells the side of a connection.
@@ -73,7 +108,7 @@ struct Connection {
 
 #[derive(Debug, Default)]
 struct Way {
-    pipe: Option<(OwnedFd, OwnedFd)>,
+    pipe: Option<Pipe>,
     /// Bytes in the pipe.
     held: usize,
     /// Nothing more comes.
@@ -107,11 +142,11 @@ impl Proxy {
             watch,
             entries: sockets.into_iter().map(Entry::Socket).collect(),
             free: Vec::new(),
-            pipes: Vec::new(),
+            pipes: Pipes { spare: Vec::new(), open: 0, most: (most / SHARES / 2).max(2) },
             buffer: Vec::new(),
             sessions: Vec::new(),
             connections: 0,
-            most: most.max(FILES),
+            most: (most - most / SHARES).max(FILES),
             starved: false,
         })
     }
@@ -138,6 +173,7 @@ impl Proxy {
             self.free.clear();
             self.sessions.clear();
             self.connections = 0;
+            self.pipes.open = self.pipes.spare.len();
             self.take_starved();
         }
     }
@@ -166,8 +202,10 @@ impl Proxy {
     }
 
     fn drop_entry(&mut self, index: usize) {
-        if let Entry::Connection(_) = std::mem::replace(&mut self.entries[index], Entry::Free) {
+        let gone = std::mem::replace(&mut self.entries[index], Entry::Free);
+        if let Entry::Connection(connection) = gone {
             self.connections -= 1;
+            self.pipes.open -= connection.ways.iter().filter(|way| way.pipe.is_some()).count();
         }
         self.free.push(index);
         self.take_starved();
@@ -240,13 +278,12 @@ impl Proxy {
 
     /// Moves what can be moved between the two sides of a connection.
     fn carry(&mut self, index: usize) {
-        let Self { entries, pipes, watch, .. } = self;
+        let Self { entries, pipes, watch, buffer, .. } = self;
         let Some(Entry::Connection(connection)) = entries.get_mut(index) else { return };
         let Connection { sides, ways } = &mut **connection;
-        let mut again = false;
-        let mut broken = false;
+        let (mut again, mut broken) = (false, false);
         for (way, [from, to]) in ways.iter_mut().zip([[0, 1], [1, 0]]) {
-            match way.carry(&sides[from], &sides[to], pipes) {
+            match way.carry(&sides[from], &sides[to], pipes, buffer) {
                 Ok(more) => again |= more,
                 Err(_) => broken = true,
             }
@@ -346,14 +383,44 @@ impl Way {
         &mut self,
         from: &OwnedFd,
         to: &OwnedFd,
-        pipes: &mut Vec<(OwnedFd, OwnedFd)>,
+        pipes: &mut Pipes,
+        buffer: &mut Vec<u8>,
     ) -> Result<bool> {
         for _ in 0..TURNS {
-            if !self.turn(from, to, pipes)? {
+            let pipe = match self.pipe.take() {
+                Some(pipe) => Some(pipe),
+                None if self.told => return Ok(false),
+                None => pipes.take()?,
+            };
+            let moved = match pipe {
+                Some(pipe) => self.turn(from, to, pipe, pipes)?,
+                None => self.turn_without(from, to, buffer)?,
+            };
+            if !moved {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// One turn where all pipes are in use. It holds nothing, so that who waits for a pipe never waits
+    /// for who waits for him: what the receiver does not take stays with the sender.
+    fn turn_without(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut Vec<u8>) -> Result<bool> {
+        buffer.resize(LARGEST, 0);
+        match inet::peek(from.as_fd(), buffer) {
+            Ok(0) => {
+                self.told = true;
+                inet::end_output(to.as_fd())?;
+                Ok(false)
+            }
+            Ok(length) => match io::write(to.as_fd(), &buffer[..length]) {
+                Ok(taken) => inet::skip(from.as_fd(), taken).map(|()| true),
+                Err(Errno::EAGAIN) => Ok(false),
+                Err(errno) => Err(errno),
+            },
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// One turn; false when nothing moved.
@@ -361,18 +428,9 @@ impl Way {
         &mut self,
         from: &OwnedFd,
         to: &OwnedFd,
-        pipes: &mut Vec<(OwnedFd, OwnedFd)>,
+        pipe: Pipe,
+        pipes: &mut Pipes,
     ) -> Result<bool> {
-        if self.told {
-            return Ok(false);
-        }
-        let pipe = match self.pipe.take() {
-            Some(pipe) => pipe,
-            None => match pipes.pop() {
-                Some(pipe) => pipe,
-                None => new_pipe()?,
-            },
-        };
         let pipe = self.pipe.insert(pipe);
         let mut moved = false;
         if !self.ended && self.held < PIPE {
@@ -398,8 +456,9 @@ impl Way {
         }
         if self.held == 0 {
             // An idle connection needs none.
-            let pipe = self.pipe.take();
-            pipes.extend(pipe.filter(|_| pipes.len() < SPARE));
+            if let Some(pipe) = self.pipe.take() {
+                pipes.give(pipe);
+            }
             if self.ended {
                 self.told = true;
                 inet::end_output(to.as_fd())?;
@@ -409,7 +468,7 @@ impl Way {
     }
 }
 
-fn new_pipe() -> Result<(OwnedFd, OwnedFd)> {
+fn new_pipe() -> Result<Pipe> {
     let pipe = io::pipe()?;
     // A small one does too.
     let _ = inet::widen_pipe(pipe.1.as_fd(), PIPE);
@@ -426,10 +485,15 @@ mod tests {
 
     /// Serves a port that leads to `to`, until the test ends.
     fn carry(udp: bool, to: u16) -> u16 {
+        carry_with(udp, to, 1000)
+    }
+
+    /// The same with so many files.
+    fn carry_with(udp: bool, to: u16, most: usize) -> u16 {
         let file = inet::listen(LOOPBACK, udp).unwrap();
         let port = inet::local_port(file.as_fd()).unwrap();
         let to = Peer { port: to, ..LOOPBACK };
-        let mut proxy = Proxy::new(vec![Socket { file, udp, v6: false, to }], 1000).unwrap();
+        let mut proxy = Proxy::new(vec![Socket { file, udp, v6: false, to }], most).unwrap();
         std::thread::spawn(move || {
             loop {
                 let mut list = [io::Poll::readable(proxy.watch())];
@@ -461,6 +525,37 @@ mod tests {
     }
 
     #[test]
+    fn more_connections_than_pipes_are_carried_side_by_side() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Two pipes for eight ways.
+        let port = carry_with(false, server.local_addr().unwrap().port(), 12);
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = server.accept() {
+                std::thread::spawn(move || {
+                    std::io::copy(&mut stream.try_clone().unwrap(), &mut stream)
+                });
+            }
+        });
+        let talk = move |number: u8| {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let mut reader = client.try_clone().unwrap();
+            let sent: Vec<u8> = (0..3_000_000_u32).map(|at| number ^ at as u8).collect();
+            let all = sent.clone();
+            let writer = std::thread::spawn(move || {
+                client.write_all(&all).unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+            });
+            let mut got = Vec::new();
+            reader.read_to_end(&mut got).unwrap();
+            writer.join().unwrap();
+            assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+        };
+        let clients: Vec<_> =
+            (0..4).map(|number| std::thread::spawn(move || talk(number))).collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    }
+
+    #[test]
     fn a_server_that_is_not_there_ends_the_connection() {
         let port = carry(false, 1);
         let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -477,7 +572,7 @@ mod tests {
         let file = inet::listen(LOOPBACK, false).unwrap();
         let port = inet::local_port(file.as_fd()).unwrap();
         let socket = Socket { file, udp: false, v6: false, to };
-        let mut proxy = Proxy::new(vec![socket], 2 * FILES).unwrap();
+        let mut proxy = Proxy::new(vec![socket], 6).unwrap();
         let mut settle = |milliseconds| {
             while io::poll(&mut [io::Poll::readable(proxy.watch())], milliseconds) == Ok(1) {
                 proxy.serve();

@@ -125,6 +125,22 @@ pub fn end_output(socket: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Looks at what a socket has, and leaves it there; 0 is its end. `EAGAIN` where it has nothing.
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    let (raw, pointer, size) = (socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: the kernel writes at most the length of the slice, and no address is asked for.
+    retry(|| unsafe { syscall!(Sysno::recvfrom, raw, pointer, size, flags, 0, 0) })
+}
+
+/// Drops so many bytes that were looked at. Source: tcp(7), `MSG_TRUNC`.
+pub fn skip(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+    let (raw, flags) = (socket.as_raw_fd(), libc::MSG_TRUNC | libc::MSG_DONTWAIT);
+    // SAFETY: with this flag a stream socket writes nothing, and no address is asked for.
+    retry(|| unsafe { syscall!(Sysno::recvfrom, raw, 0, bytes, flags, 0, 0) })?;
+    Ok(())
+}
+
 /// Moves bytes from one file to another, one of which is a pipe, without copying them through
 /// this process. 0 at the end, `EAGAIN` where it would wait.
 pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize> {

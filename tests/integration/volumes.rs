@@ -323,8 +323,8 @@ fn a_volume_that_is_not_to_be_filled_stays_empty() {
     let bind = format!("type=bind,src={},dst=/x,bind-propagation=rprivate", files.display());
     rocker.ok(&["run", "--rm", "--net", "none", "--mount", &bind, "busybox", "true"]);
     let bind = format!("{}:/x:nocopy", files.display());
-    rocker.refused(&["run", "--rm", "-v", &bind, "busybox", "true"], 125);
-    let unnamed = ["run", "--rm", "--mount", "type=volume,dst=/x", "busybox", "true"];
+    rocker.refused(&["run", "--rm", "--net", "none", "-v", &bind, "busybox", "true"], 125);
+    let unnamed = ["run", "--net", "none", "--mount", "type=volume,dst=/x", "busybox", "true"];
     let said = rocker.run(&unnamed).stderr;
     assert!(said.contains("has no source\nhint: volumes without a name"), "{said}");
 }
