@@ -3,16 +3,15 @@
 //!
 //! TCP moves by splice, UDP by a table of sessions. Nothing here ever waits.
 
+mod way;
+
+use self::way::{Pipes, TURNS, Way};
 use super::Address;
 use crate::sys::inet::{self, Peer, Watch};
 use crate::sys::{Errno, Result, io};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How much a pipe between two sockets holds.
-const PIPE: usize = 256 << 10;
-/// So often one connection moves bytes before the others have their turn.
-const TURNS: usize = 16;
 /// Datagrams that are taken from a socket before the others have their turn.
 const DATAGRAMS: usize = 64;
 /// Senders of datagrams that are remembered, and for how long.
@@ -20,8 +19,6 @@ const SESSIONS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(90);
 /// The largest datagram.
 const LARGEST: usize = 64 << 10;
-/// Pipes that are kept for the next connection.
-const SPARE: usize = 16;
 /// The files of one connection: its sockets.
 const FILES: usize = 2;
 /// Of three files that may be open one is for pipes.
@@ -57,39 +54,6 @@ pub struct Proxy {
     starved: bool,
 }
 
-/// Pipes between two sockets, of which there are not more than that.
-#[derive(Debug)]
-struct Pipes {
-    spare: Vec<Pipe>,
-    open: usize,
-    most: usize,
-}
-
-type Pipe = (OwnedFd, OwnedFd);
-
-impl Pipes {
-    /// `None` where all are in use.
-    fn take(&mut self) -> Result<Option<Pipe>> {
-        if let Some(pipe) = self.spare.pop() {
-            return Ok(Some(pipe));
-        }
-        if self.open >= self.most {
-            return Ok(None);
-        }
-        let pipe = new_pipe()?;
-        self.open += 1;
-        Ok(Some(pipe))
-    }
-
-    /// Takes an empty pipe back.
-    fn give(&mut self, pipe: Pipe) {
-        match self.spare.len() < SPARE {
-            true => self.spare.push(pipe),
-            false => self.open -= 1,
-        }
-    }
-}
-
 /// What is watched under one number; the lowest bit of it tells the side of a connection.
 #[derive(Debug)]
 enum Entry {
@@ -104,17 +68,6 @@ enum Entry {
 struct Connection {
     sides: [OwnedFd; 2],
     ways: [Way; 2],
-}
-
-#[derive(Debug, Default)]
-struct Way {
-    pipe: Option<Pipe>,
-    /// Bytes in the pipe.
-    held: usize,
-    /// Nothing more comes.
-    ended: bool,
-    /// The receiver has been told so.
-    told: bool,
 }
 
 /// One who sends datagrams: where the answers go.
@@ -142,7 +95,7 @@ impl Proxy {
             watch,
             entries: sockets.into_iter().map(Entry::Socket).collect(),
             free: Vec::new(),
-            pipes: Pipes { spare: Vec::new(), open: 0, most: (most / SHARES / 2).max(2) },
+            pipes: Pipes::new(most / SHARES / 2),
             buffer: Vec::new(),
             sessions: Vec::new(),
             connections: 0,
@@ -173,7 +126,7 @@ impl Proxy {
             self.free.clear();
             self.sessions.clear();
             self.connections = 0;
-            self.pipes.open = self.pipes.spare.len();
+            self.pipes.forget_used();
             self.take_starved();
         }
     }
@@ -205,7 +158,7 @@ impl Proxy {
         let gone = std::mem::replace(&mut self.entries[index], Entry::Free);
         if let Entry::Connection(connection) = gone {
             self.connections -= 1;
-            self.pipes.open -= connection.ways.iter().filter(|way| way.pipe.is_some()).count();
+            connection.ways.into_iter().for_each(|way| way.end(&mut self.pipes));
         }
         self.free.push(index);
         self.take_starved();
@@ -288,7 +241,7 @@ impl Proxy {
                 Err(_) => broken = true,
             }
         }
-        if broken || ways.iter().all(|way| way.told) {
+        if broken || ways.iter().all(Way::is_done) {
             self.drop_entry(index);
         } else if again {
             let number = (index as u64) << 1;
@@ -375,104 +328,6 @@ impl Proxy {
             }
         }
     }
-}
-
-impl Way {
-    /// Moves bytes until one side has to wait. True when its turn was over before.
-    fn carry(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        pipes: &mut Pipes,
-        buffer: &mut Vec<u8>,
-    ) -> Result<bool> {
-        for _ in 0..TURNS {
-            let pipe = match self.pipe.take() {
-                Some(pipe) => Some(pipe),
-                None if self.told => return Ok(false),
-                None => pipes.take()?,
-            };
-            let moved = match pipe {
-                Some(pipe) => self.turn(from, to, pipe, pipes)?,
-                None => self.turn_without(from, to, buffer)?,
-            };
-            if !moved {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// One turn where all pipes are in use. It holds nothing, so that who waits for a pipe never waits
-    /// for who waits for him: what the receiver does not take stays with the sender.
-    fn turn_without(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut Vec<u8>) -> Result<bool> {
-        buffer.resize(LARGEST, 0);
-        match inet::peek(from.as_fd(), buffer) {
-            Ok(0) => {
-                self.told = true;
-                inet::end_output(to.as_fd())?;
-                Ok(false)
-            }
-            Ok(length) => match io::write(to.as_fd(), &buffer[..length]) {
-                Ok(taken) => inet::skip(from.as_fd(), taken).map(|()| true),
-                Err(Errno::EAGAIN) => Ok(false),
-                Err(errno) => Err(errno),
-            },
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// One turn; false when nothing moved.
-    fn turn(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        pipe: Pipe,
-        pipes: &mut Pipes,
-    ) -> Result<bool> {
-        let pipe = self.pipe.insert(pipe);
-        let mut moved = false;
-        if !self.ended && self.held < PIPE {
-            match inet::splice(from.as_fd(), pipe.1.as_fd(), PIPE) {
-                Ok(0) => self.ended = true,
-                Ok(count) => {
-                    self.held += count;
-                    moved = true;
-                }
-                Err(Errno::EAGAIN) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        if self.held > 0 {
-            match inet::splice(pipe.0.as_fd(), to.as_fd(), self.held) {
-                Ok(count) => {
-                    self.held -= count;
-                    moved |= count > 0;
-                }
-                Err(Errno::EAGAIN) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        if self.held == 0 {
-            // An idle connection needs none.
-            if let Some(pipe) = self.pipe.take() {
-                pipes.give(pipe);
-            }
-            if self.ended {
-                self.told = true;
-                inet::end_output(to.as_fd())?;
-            }
-        }
-        Ok(moved)
-    }
-}
-
-fn new_pipe() -> Result<Pipe> {
-    let pipe = io::pipe()?;
-    // A small one does too.
-    let _ = inet::widen_pipe(pipe.1.as_fd(), PIPE);
-    Ok(pipe)
 }
 
 #[cfg(test)]
