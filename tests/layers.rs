@@ -17,7 +17,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("container", &["runtime", "namespace", "cgroups", "network", "image", "error", "sys"]),
     // Of sys only what is no business of the engine: the time and the signals of the host, the
     // standard streams, how this process starts and ends.
-    ("rocker", &["container", "image", "network", "runtime", "error", "sys"]),
+    ("rocker", &["container", "image", "network", "error", "sys"]),
     ("main", &["rocker"]),
 ];
 
