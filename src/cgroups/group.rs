@@ -51,7 +51,7 @@ impl Entry<'_> {
 /// A controller that the host does not have is an error only where it was asked for.
 pub fn create(id: &str, limits: &Limits) -> Result<Group> {
     let wanted = |controller| limits.wants(controller);
-    if Controller::ALL.into_iter().any(wanted)
+    if Controller::LIMITING.into_iter().any(wanted)
         && let Some(usual) = Host::usual(wanted)
     {
         match create_on(&usual, id, limits) {
@@ -62,7 +62,7 @@ pub fn create(id: &str, limits: &Limits) -> Result<Group> {
     }
     let mut host = Host::read()?;
     // What was not asked for can be done without.
-    if Controller::ALL.into_iter().any(|c| limits.asks(c) && host.find(c).is_none()) {
+    if Controller::LIMITING.into_iter().any(|c| limits.asks(c) && host.find(c).is_none()) {
         host.add_unmounted();
     }
     create_on(&host, id, limits)
@@ -92,7 +92,7 @@ fn fill(group: &mut Group, host: &Host, id: &str, limits: &Limits) -> Result<()>
             apply(place, limits, controller)?;
         }
     }
-    for controller in Controller::ALL {
+    for controller in Controller::LIMITING {
         if limits.asks(controller) && host.find(controller).is_none() {
             let name = controller.name();
             return Err(Error::new(format!("this host has no {name} cgroup controller")).hint(

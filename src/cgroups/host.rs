@@ -17,10 +17,9 @@ pub enum Controller {
 }
 
 impl Controller {
-    /// Those with limits.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids];
-    /// All of them.
-    const KNOWN: [Self; 5] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids, Self::Devices];
+    /// Those with limits: all but that of devices.
+    pub const LIMITING: [Self; 4] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids];
+    const ALL: [Self; 5] = [Self::Cpu, Self::Cpuset, Self::Memory, Self::Pids, Self::Devices];
 
     /// The kernel's name.
     pub fn name(self) -> &'static str {
@@ -47,7 +46,7 @@ pub struct Hierarchy {
     pub version: Version,
     /// Where it is mounted, an absolute path.
     pub mount: String,
-    /// Empty on v2 as long as nobody has asked: see `Host::find`.
+    /// Of v2 `parse` leaves it empty, since mountinfo does not tell; `read` fills it.
     pub controllers: Vec<Controller>,
     /// The caller's own group, relative to the mount: `/` or `/user.slice/…`.
     pub own: String,
@@ -114,7 +113,7 @@ impl Host {
             });
         }
         let mut host = Self::default();
-        for controller in Controller::ALL.into_iter().filter(|controller| wanted(*controller)) {
+        for controller in Controller::LIMITING.into_iter().filter(|one| wanted(*one)) {
             let mount = format!("{MOUNT}/{}", controller.name());
             if statfs::kind_at(&mount) != CGROUP {
                 return None;
@@ -169,7 +168,7 @@ fn controllers_at(mount: &str) -> Vec<Controller> {
     let words = open_directory(mount).and_then(|dir| control::read(&dir, "cgroup.controllers"));
     let words = words.unwrap_or_default();
     let has = |c: &Controller| words.split_ascii_whitespace().any(|word| word == c.name());
-    Controller::ALL.into_iter().filter(has).collect()
+    Controller::LIMITING.into_iter().filter(has).collect()
 }
 
 /// One line of mountinfo: `36 35 0:31 / /sys/fs/cgroup/cpu rw,… shared:9 - cgroup cgroup rw,cpu`.
@@ -184,7 +183,7 @@ fn hierarchy(line: &str, own: &str) -> Option<Hierarchy> {
     let options = right.nth(1).unwrap_or_default();
     let has = |c: &Controller| options.split(',').any(|option| option == c.name());
     let controllers: Vec<_> = match version {
-        Version::V1 => Controller::KNOWN.into_iter().filter(has).collect(),
+        Version::V1 => Controller::ALL.into_iter().filter(has).collect(),
         Version::V2 => Vec::new(),
     };
     if version == Version::V1 && controllers.is_empty() {
