@@ -1,6 +1,8 @@
-//! Making and changing single files: nodes, links, owners, modes, times, copies, writeback.
+//! Single files: nodes, links, owners, modes, times, marks, lengths, holes, shared blocks; what a
+//! directory lists; pipes, random bytes.
 //!
-//! Like `fs`, everything is relative to an open directory and no last component is followed.
+//! A name is one below an open directory, and no last component is followed, but by `set_mode`.
+//! `null_device` and `make_path` are about paths of the host.
 
 use super::fs::{Dir, Kind, openat};
 use super::{Errno, Result, c_path, owned, retry};
