@@ -55,8 +55,8 @@ pub fn launch(order: Order) -> Result<(Child, OwnedFd)> {
     if makes_network {
         // Side by side only on two processors; a failure is none but of speed.
         let _ = cpu::leave_to(child.pid);
-        // It takes the kernel as long as the keeper takes for all that comes before. Without it, the
-        // first process tries itself, and reports why it cannot.
+        // It takes the kernel as long as the keeper takes for all that comes before. Without it the
+        // keeper tries where there are networks to join, else the first process: either says why it cannot.
         let network = net::make().ok();
         let network = network.as_ref().map(AsFd::as_fd);
         let _ = io::send(near.as_fd(), &FromClient::Network.encode(), network);

@@ -122,7 +122,7 @@ pub fn start(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran
     }
     write_etc(&container, &record)?;
     volumes::restore(engine, &record)?;
-    // What a crash left of the log socket is in the way of the next one.
+    // What a crash left: the socket is in the way of the next one, groups and addresses are still taken.
     clean_up(engine, &container, &state)?;
     let (id, tty) = (container.id.clone(), record.tty);
     let stdin = options.interactive && record.interactive;

@@ -193,7 +193,8 @@ pub fn keeper_gone() -> Error {
 
 /// Relays between the caller and the keeper until the program ends or the keys are typed.
 ///
-/// The keeper has said that the container runs. The signals of `caught` are taken from here on.
+/// The keeper need not have said yet that the container runs: it may say here that it could not be
+/// started. The signals of `caught` are taken from here on.
 pub fn run(relay: Relay) -> Result<Left> {
     let set = caught(relay.signals);
     io::block_signals(set).context("block the signals")?;

@@ -1,6 +1,8 @@
 //! What a process sees in its own namespaces: the root, the mounts, the devices, its rights.
 //!
-//! Everything here runs in the new process, inside its new namespaces.
+//! Most of it runs in the new process, inside its new namespaces. Others read what they are given (a
+//! profile, the names of capabilities, the options of a tmpfs), or make what a container will have: its
+//! network namespace (`net::make`), a place to write (`scratch`).
 
 use crate::error::Error;
 use crate::sys::Errno;

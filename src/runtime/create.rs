@@ -64,8 +64,8 @@ impl Process {
     }
 }
 
-/// Whether something was sent, to a process that is there or has given up already: that one says why
-/// in a message that waits for us.
+/// Takes it for no error that something was not sent because the process has given up already: that one
+/// says why in a message that waits for us.
 fn sent(result: crate::sys::Result<()>) -> crate::sys::Result<()> {
     match result {
         Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),

@@ -1,4 +1,5 @@
-//! `run` and `create`: a new container. What the options mean together is decided by the engine.
+//! `run` and `create`: a new container. Options that contradict one another are refused here; what they
+//! mean together, on this host and for this image, is decided by the engine.
 
 use super::{Globals, security};
 use crate::container::options::{Options, Ran};
