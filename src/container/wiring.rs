@@ -488,7 +488,8 @@ pub fn configure(inside: &mut Links, endpoints: &[Endpoint]) -> Result<()> {
     Ok(())
 }
 
-/// The same for a container that ends here: networks may have been connected while it ran.
+/// Gives back what a container that has just ended had of networks, as `release` does: those that it
+/// was started with, and those that were connected while it ran.
 pub fn end(engine: &Engine, container: &Container, started_with: &NetState) {
     // Of one that goes, and was on none, nobody waits for what it may have been given since.
     if started_with.endpoints.is_empty() && container.ephemeral {

@@ -207,7 +207,7 @@ fn hash(mut ring: Reader<&File>) -> std::result::Result<Digest, Errno> {
 }
 
 /// Starts the process that inflates a compressed archive, and the one that hashes what comes of it.
-/// `prefix` as above.
+/// `prefix` as in `start_reader`.
 fn start_inflater(archive: &File, prefix: &[u8], memory: Rc<Memory>) -> Result<Workers> {
     let (hash, to_hash, digest) = start_hash(&memory)?;
     let ((from, passed), (returned, to)) = (pipe()?, pipe()?);

@@ -151,7 +151,7 @@ impl Links {
         }
     }
 
-    /// The same where it must be there.
+    /// The number of an interface that must be there: an error where there is none of that name.
     fn required(&self, name: &str) -> Result<u32> {
         self.index(name)?.ok_or_else(|| Error::new(format!("there is no interface {name}")))
     }
@@ -194,9 +194,10 @@ impl Links {
     }
 
     /// Makes a pair: this end up and in the bridge, the other in the namespace of a process. All
-    /// that in one message; the other end can come up only when both are there.
+    /// that in one message; the other end can come up only when both are there. False, and nothing is
+    /// made, where one of the two names is taken.
     ///
-    /// Errors: `EEXIST`, `EOPNOTSUPP` where the kernel has no pairs.
+    /// Errors: `EOPNOTSUPP` where the kernel has no pairs.
     pub fn create_pair(&mut self, name: &str, bridge: u32, end: &End<'_>) -> Result<bool> {
         match self.0.send(pair(name, bridge, end)) {
             Err(refused) if refused.errno == Errno::EEXIST => Ok(false),
