@@ -36,6 +36,8 @@ pub struct Ways {
 }
 
 impl Ways {
+    /// The ways for this container: the one that its record asks for, or those that its image and its
+    /// directory allow. Tries none.
     pub fn of(engine: &Engine, container: &Container, record: &Record) -> Self {
         let is_packed = record.layers.iter().any(|layer| engine.images.is_packed(layer));
         let left = match record.layer_mode.as_str() {

@@ -51,6 +51,7 @@ impl NetRecord {
 }
 
 impl Port {
+    /// `tcp` or `udp`.
     pub fn protocol(&self) -> &'static str {
         if self.udp { "udp" } else { "tcp" }
     }
@@ -91,6 +92,7 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6]> {
     }
 }
 
+/// A hardware address as `parse_mac` reads it: `02:42:ac:11:00:02`.
 pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -226,7 +226,8 @@ fn free_interface(inside: &Links, endpoints: &[Endpoint]) -> Result<String> {
     Err(Error::new("the container has too many interfaces"))
 }
 
-/// Takes what a container has of a network away from it; these networks stay.
+/// Takes what a container has of a network away from it. `rest` names the networks that stay, as its
+/// state shows them.
 ///
 /// Its address is given back last: until then no port leads there any more, and the state does not
 /// name it. Wherever this is interrupted, it may be done again.

@@ -42,6 +42,8 @@ impl Notice {
         Ok(Self(Some(Open { file, path: path.clone(), made })))
     }
 
+    /// Writes the text in place of what the file held; it stays from then on. Nothing where none was
+    /// asked for.
     pub fn write(mut self, text: &str) -> Result<()> {
         let Some(Open { mut file, path, .. }) = self.0.take() else { return Ok(()) };
         let mut write = || {

@@ -45,6 +45,7 @@ pub enum FromClient<'a> {
 }
 
 impl FromKeeper<'_> {
+    /// The packet that `decode` reads. The descriptor of `Mounts` is sent beside it.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Started => vec![b'S'],
@@ -73,6 +74,7 @@ impl FromKeeper<'_> {
 }
 
 impl FromClient<'_> {
+    /// The packet that `decode` reads. The descriptor of `Network` is sent beside it.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello { output } => vec![b'H', u8::from(*output)],

@@ -80,10 +80,12 @@ impl Engine {
         opened.context(format_args!("open {}/{name}", self.root_path.display()))
     }
 
+    /// Opens the directory of the containers; makes it where it is missing.
     pub fn containers(&self) -> Result<Dir> {
         self.subdirectory(CONTAINERS)
     }
 
+    /// Opens the directory of what is being made or removed; makes it where it is missing.
     pub fn tmp(&self) -> Result<Dir> {
         self.subdirectory(TMP)
     }

@@ -135,6 +135,7 @@ impl Streams {
 #[derive(Debug)]
 pub struct Client {
     pub socket: OwnedFd,
+    /// Whether it gets what the program writes: said when it was made, or by `Hello`.
     pub output: bool,
     /// When this one goes, the program's input ends: it is the one that started the container.
     pub owns_input: bool,
@@ -144,6 +145,8 @@ pub struct Client {
     waiting: VecDeque<Vec<u8>>,
     /// Packets of input that it was not told of that they are taken.
     given: u8,
+    /// It is to be forgotten: it has closed its socket, broken the protocol, or ended its input where
+    /// that is not the program's.
     pub gone: bool,
 }
 

@@ -34,6 +34,7 @@ impl Deferred {
         Self { scratch, buffer: Vec::new(), file: None }
     }
 
+    /// Adds the record of a directory. Writes what is in memory to the scratch file when that is much.
     pub fn add(&mut self, meta: &Meta) -> Result<()> {
         let length = u32::try_from(meta.path.len()).unwrap_or(u32::MAX);
         self.buffer.extend_from_slice(&length.to_le_bytes());

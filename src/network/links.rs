@@ -187,6 +187,7 @@ impl Links {
         explain(self.0.send(messages), "bring up the bridge")
     }
 
+    /// Gives an interface an address with the length of its prefix. One that it has already is no error.
     pub fn add_address(&mut self, index: u32, address: Address, prefix: u8) -> Result<()> {
         let mut messages = Messages::default();
         put_address(&mut messages, index, address, prefix);

@@ -161,6 +161,7 @@ impl Batch {
         self.start(libc::NFT_MSG_NEWTABLE, CREATE | EXCL).put_text(TABLE_NAME, TABLE);
     }
 
+    /// Makes a set, or a map where it has `data`; one that is there and alike is no error.
     pub fn new_set(&mut self, set: &Set) {
         self.sets += 1;
         let id = self.sets;
@@ -178,6 +179,7 @@ impl Batch {
         }
     }
 
+    /// Makes a chain, called at its hook; one that is there and alike is no error.
     pub fn new_chain(&mut self, chain: &Chain) {
         let messages = self.start(libc::NFT_MSG_NEWCHAIN, CREATE);
         messages.put_text(CHAIN_TABLE, TABLE).put_text(CHAIN_NAME, chain.name);

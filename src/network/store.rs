@@ -70,6 +70,7 @@ pub struct Wanted {
 }
 
 impl Network {
+    /// Its ranges as numbers, one for each family. An error where what is stored is no address.
     pub fn pools(&self) -> Result<Vec<Pool>> {
         let pool = |range: &Range| {
             let subnet = Subnet::parse(&range.subnet)?;

@@ -90,6 +90,7 @@ fn sum(bytes: &[u8]) -> u32 {
 }
 
 impl Header {
+    /// Whether the stored checksum is that of the block, by unsigned or by signed bytes.
     pub fn check(&self) -> Check {
         // The checksum itself counts as blanks.
         let own = &self.0[CHECKSUM];
@@ -107,6 +108,7 @@ impl Header {
         }
     }
 
+    /// By the magic alone.
     pub fn format(&self) -> Format {
         match &self.0[MAGIC] {
             b"ustar  \0" => Format::Gnu,
@@ -115,6 +117,7 @@ impl Header {
         }
     }
 
+    /// What the entry is: `0` or NUL a file, `5` a directory, `x` an extended header, and so on.
     pub fn type_flag(&self) -> u8 {
         self.0[TYPE]
     }
@@ -129,30 +132,38 @@ impl Header {
         }
     }
 
+    /// What a link names, up to 100 bytes; empty where there is nothing.
     pub fn link(&self) -> &[u8] {
         text(&self.0[LINK])
     }
 
+    /// The mode, its type of file included where the writer put that there. `None`, here and below,
+    /// where the field holds no number (see `number`).
     pub fn mode(&self) -> Option<i64> {
         number(&self.0[MODE])
     }
 
+    /// The owner; `None` as above.
     pub fn uid(&self) -> Option<i64> {
         number(&self.0[UID])
     }
 
+    /// The group; `None` as above.
     pub fn gid(&self) -> Option<i64> {
         number(&self.0[GID])
     }
 
+    /// Bytes of content that follow; `None` as above.
     pub fn size(&self) -> Option<i64> {
         number(&self.0[SIZE])
     }
 
+    /// Seconds since the epoch; `None` as above.
     pub fn modified(&self) -> Option<i64> {
         number(&self.0[MTIME])
     }
 
+    /// Major and minor number of a device; `None` where one of them is no number of 32 bits.
     pub fn device(&self) -> Option<(u32, u32)> {
         let part = |field| u32::try_from(number(field)?).ok();
         Some((part(&self.0[MAJOR])?, part(&self.0[MINOR])?))
