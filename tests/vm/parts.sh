@@ -48,6 +48,30 @@ make_files() {
     rm -rf "$2/disk-tree" "$2/first"
 }
 
+# hold NAME: makes the directory `work` and finds a `kernel`. Neither the directory nor the qemu whose
+# process is `machine`, where that is not empty, outlives the script.
+hold() {
+    work=$(mktemp -d "${TMPDIR:-/tmp}/rocker-vm-$1.XXXXXX")
+    machine=
+    trap end EXIT
+    trap 'exit 1' INT TERM HUP
+    kernel=$("$here/kernel.sh" linux-image-6.12-cloud-amd64)
+}
+end() {
+    [ -z "$machine" ] || kill -9 "$machine" 2>/dev/null || :
+    rm -rf "$work"
+}
+
+# make_guest SCRIPT: makes the files, below `work`, of a machine with a disk that runs SCRIPT of this
+# directory, from the `tree` of all machines and WORK/own.
+make_guest() {
+    mkdir -p "$work/own/test"
+    cp "$here/$1" "$work/own/test/run"
+    echo "root=ext4 cgroups=v2 mounted=yes" >"$work/own/test/machine"
+    modules=all
+    make_files "$tree" "$work" "$kernel" ext4
+}
+
 # machine_options WORK MEMORY: what qemu is told in any case. Without KVM: where the machine is
 # virtual itself, /dev/kvm may open and then emulate a kernel at a hundredth of the speed. Type pc,
 # because the clock of microvm cannot be calibrated in emulation and some boots hang.

@@ -5,20 +5,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/parts.sh"
 tree=$1 results=$2
-work=$(mktemp -d "${TMPDIR:-/tmp}/rocker-vm-pid1.XXXXXX")
-machine=
-end() {
-    [ -z "$machine" ] || kill -9 "$machine" 2>/dev/null || :
-    rm -rf "$work"
-}
-trap end EXIT
-trap 'exit 1' INT TERM HUP
-kernel=$("$here/kernel.sh" linux-image-6.12-cloud-amd64)
-mkdir -p "$work/own/test"
-cp "$here/guest-pid1" "$work/own/test/run"
-echo "root=ext4 cgroups=v2 mounted=yes" >"$work/own/test/machine"
-modules=all
-make_files "$tree" "$work" "$kernel" ext4
+hold pid1
+make_guest guest-pid1
 mkfifo "$work/monitor.in" "$work/monitor.out"
 : >"$results/8.log"
 : >"$results/8.console"

@@ -10,15 +10,7 @@ tree=$1 results=$2
 shift 2
 [ $# -gt 0 ] || set -- import run commit rm
 cuts=${CUTS:-25} seed=${SEED:-$(date +%s)}
-work=$(mktemp -d "${TMPDIR:-/tmp}/rocker-vm-cut.XXXXXX")
-machine=
-end() {
-    [ -z "$machine" ] || kill -9 "$machine" 2>/dev/null || :
-    rm -rf "$work"
-}
-trap end EXIT
-trap 'exit 1' INT TERM HUP
-kernel=$("$here/kernel.sh" linux-image-6.12-cloud-amd64)
+hold cut
 fail() { echo "power cut: $*"; exit 1; }
 
 # An image whose content is known: the base image and 800 kB in 100 files.
@@ -33,10 +25,7 @@ make_data() {
 make_data
 mkdir -p "$work/own/test"
 cp "$work/data.tar" "$work/data.md5" "$work/own/test/"
-cp "$here/guest-cut" "$work/own/test/run"
-echo "root=ext4 cgroups=v2 mounted=yes" >"$work/own/test/machine"
-modules=all
-make_files "$tree" "$work" "$kernel" ext4
+make_guest guest-cut
 
 # Random enough: awk's generator with a seed of ours. Milliseconds.
 instant() { awk -v seed="$((seed + $1))" 'BEGIN { srand(seed); print int(rand() * 2500) }'; }
