@@ -22,10 +22,28 @@ pub struct Failure {
     pub message: String,
     /// The kernel's answer, where the kernel gave one.
     pub errno: Option<Errno>,
+    /// What it is due to, where a caller goes on by that.
+    pub cause: Cause,
     /// The exit code that the program ends with.
     pub code: u8,
     /// A remedy, only where one is known.
     pub hint: Option<String>,
+}
+
+/// What a failure is due to that rocker itself found, as far as callers ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Other,
+    /// There is nothing of that name, or there is no more.
+    NotFound,
+    /// What is stored cannot be understood.
+    Damaged,
+    /// Another has what was asked for.
+    InUse,
+    /// What was read is nothing of what it was taken for.
+    Foreign,
+    /// What was read ends too early.
+    CutShort,
 }
 
 /// Exit code of any failure that has no code of its own.
@@ -60,7 +78,15 @@ impl Error {
     #[cold]
     #[inline(never)]
     fn of(message: String, errno: Option<Errno>) -> Self {
-        Self(Box::new(Failure { message, errno, code: FAILURE, hint: None }))
+        Self(Box::new(Failure { message, errno, cause: Cause::Other, code: FAILURE, hint: None }))
+    }
+
+    /// The same error with what it is due to.
+    #[cold]
+    #[inline(never)]
+    pub fn cause(mut self, cause: Cause) -> Self {
+        self.cause = cause;
+        self
     }
 
     /// The same error with another exit code.
@@ -105,7 +131,7 @@ impl Error {
     /// The same error with what was being done before its message.
     #[cold]
     #[inline(never)]
-    fn during(mut self, what: &dyn Display) -> Self {
+    pub fn during(mut self, what: &dyn Display) -> Self {
         self.message = match self.message.is_empty() {
             true => what.to_string(),
             false => format!("{what}: {}", self.message),

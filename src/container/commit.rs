@@ -5,7 +5,7 @@ use super::store::Engine;
 use super::userns;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
-use crate::sys::{Errno, signal};
+use crate::sys::signal;
 
 /// What goes into the new image besides the files.
 #[derive(Debug, Clone, Default)]
@@ -80,11 +80,7 @@ fn in_use(engine: &Engine) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for id in engine.ids()? {
         if let Some(container) = engine.open_id(&id)? {
-            match container.record() {
-                Ok(record) => records.push(record),
-                Err(error) if matches!(error.errno, None | Some(Errno::ENOENT)) => {}
-                Err(error) => return Err(error),
-            }
+            records.extend(container.sound_record()?);
         }
     }
     Ok(records)

@@ -3,7 +3,7 @@
 use super::record::{Record, State, Status};
 use super::state::{self, settle};
 use super::store::{Container, Engine, not_running};
-use crate::error::{Context, Error, Result, debug};
+use crate::error::{Cause, Context, Error, Result, debug};
 use crate::runtime::state as processes;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -172,7 +172,7 @@ fn wait_for(pidfd: BorrowedFd<'_>, from: Instant, patience: Option<Duration>) ->
 pub fn lock_if_there(container: &Container) -> Result<bool> {
     match container.lock() {
         Ok(()) => Ok(true),
-        Err(error) if error.errno.is_none() => Ok(false),
+        Err(error) if error.cause == Cause::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }

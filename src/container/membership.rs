@@ -2,7 +2,7 @@
 //! names. Decisions only; `wiring` makes it true.
 
 use super::record::{Membership, NetRecord, Port, Record};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::network::Address;
 use crate::network::store::DEFAULT;
 
@@ -213,6 +213,7 @@ pub fn allocated(port: &Port) -> Error {
         port.host,
         port.protocol()
     ))
+    .cause(Cause::InUse)
 }
 
 impl NetRecord {

@@ -5,7 +5,7 @@
 //! link to either.
 
 use super::record::{Record, State};
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result};
 use crate::image;
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::{Errno, file};
@@ -235,12 +235,10 @@ impl Engine {
                 other => other.context(format_args!("open container {id}"))?,
             };
             let container = Container { id, dir, ephemeral: false };
-            let record = match container.record() {
-                // Gone, or damaged: it has no name. What cannot be read now still has one.
-                Err(error) if matches!(error.errno, None | Some(Errno::ENOENT)) => continue,
-                other => other?,
-            };
-            if is_name(&record.name) {
+            // Gone, or damaged: it has no name. What cannot be read now still has one.
+            if let Some(record) = container.sound_record()?
+                && is_name(&record.name)
+            {
                 self.put_link(run, &record.name, &container)?;
             }
         }
@@ -353,6 +351,14 @@ impl Container {
         }
     }
 
+    /// The same; `None` where it is gone or damaged. Such a container cannot run.
+    pub fn sound_record(&self) -> Result<Option<Record>> {
+        match self.record() {
+            Err(error) if matches!(error.cause, Cause::NotFound | Cause::Damaged) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// Reads the state as it was stored; `state::current` tells whether it still holds.
     pub fn stored_state(&self) -> Result<State> {
         let state: State = self.read(STATE)?;
@@ -366,7 +372,7 @@ impl Container {
 
     fn read<T: miniserde::Deserialize>(&self, name: &str) -> Result<T> {
         let bytes = match self.dir.read(name, LIMIT) {
-            Err(Errno::ENOENT) if self.dir.stat(RECORD).is_err() => {
+            Err(Errno::ENOENT) if name == RECORD || self.dir.stat(RECORD).is_err() => {
                 return Err(no_such_container(&self.id));
             }
             other => other.context(format_args!("read {name} of container {}", self.id))?,
@@ -377,6 +383,7 @@ impl Container {
 
     fn damaged(&self, name: &str) -> Error {
         Error::new(format!("container {}: {name} is damaged", self.id))
+            .cause(Cause::Damaged)
             .hint(format!("rocker rm -f {} removes the container", self.id))
     }
 
@@ -419,6 +426,7 @@ fn check_size(name: &str, text: &str, limit: u64) -> Result<()> {
 /// The error for a name that no container has.
 pub fn no_such_container(name: &str) -> Error {
     Error::new(format!("No such container: {}", name.escape_debug()))
+        .cause(Cause::NotFound)
         .hint("rocker ps lists the containers")
 }
 

@@ -81,13 +81,8 @@ pub fn choose(engine: &Engine, asked: Option<Asked>) -> Result<(Option<IdMap>, O
 fn in_use(engine: &Engine) -> Result<Vec<IdMap>> {
     let mut found = Vec::new();
     for id in engine.ids()? {
-        let record = engine.open_id(&id)?.map(|container| container.record());
-        match record {
-            Some(Ok(record)) => found.extend(record.userns),
-            Some(Err(error)) if error.errno.is_some_and(|errno| errno != Errno::ENOENT) => {
-                return Err(error);
-            }
-            _ => {}
+        if let Some(container) = engine.open_id(&id)? {
+            found.extend(container.sound_record()?.and_then(|record| record.userns));
         }
     }
     Ok(found)

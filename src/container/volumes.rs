@@ -7,7 +7,7 @@ use super::membership::is_set;
 use super::record::{Mount, MountKind, Record};
 use super::size;
 use super::store::{Engine, LIMIT, RECORD, is_name};
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result};
 use crate::image::{self, Stage, holds_trees};
 use crate::namespace::mounts::{Fill, tmpfs_options};
 use crate::sys::fs::{self, Dir, Lock};
@@ -117,6 +117,7 @@ pub fn find(engine: &Engine, name: &str) -> Result<Volume> {
     let found = if is_name(name) { read(&directory(engine)?, name)? } else { None };
     found.ok_or_else(|| {
         Error::new(format!("No such volume: {}", name.escape_debug()))
+            .cause(Cause::NotFound)
             .hint("rocker volume ls lists the volumes")
     })
 }

@@ -5,7 +5,7 @@ use super::names::{self, lease_text};
 use super::options::Options;
 use super::record::{Endpoint, Membership, NetState, Port, Record, State};
 use super::store::{Container, Engine, STATE, boot_id, no_such_container, not_running};
-use crate::error::{Context, Error, Result, warn};
+use crate::error::{Cause, Context, Error, Result, warn};
 use crate::network::ipam::{self, Owner};
 use crate::network::links::{End, Links};
 use crate::network::nat::{self, Mapping, Nat};
@@ -353,7 +353,9 @@ fn take_ports(
         for _ in 0..TRIES {
             match take_port(port, &inner) {
                 // A free port of one family is taken in the other: another one, then.
-                Err(error) if port.host == 0 && error.errno.is_none() => taken = Some(Err(error)),
+                Err(error) if port.host == 0 && error.cause == Cause::InUse => {
+                    taken = Some(Err(error));
+                }
                 other => {
                     taken = Some(other);
                     break;

@@ -9,7 +9,7 @@ use super::compressed;
 use super::digest::{Digest, hex};
 use super::inflate::{self, pass_on};
 use super::progress::Meter;
-use crate::error::{Context, Error, Result, warn};
+use crate::error::{Cause, Context, Error, Result, warn};
 use crate::sys::child::{self, Child, Ended};
 use crate::sys::fs::{self, Kind};
 use crate::sys::ring::{Filler, Memory, Reader, ToReader};
@@ -292,7 +292,7 @@ impl Source {
             return error;
         }
         let Self { ring, inflater, hash, first, .. } = self;
-        if error.message == "not a tar archive" && inflater.is_none() {
+        if error.cause == Cause::Foreign && inflater.is_none() {
             return not_a_tar(&first, name);
         }
         // Children that still pass something on end with that.
@@ -332,7 +332,7 @@ fn verdict(child: Child, what: &str) -> Result<()> {
 
 /// An error that says what the bytes are instead of a tar archive, where that is known.
 pub fn not_a_tar(first: &[u8], name: &str) -> Error {
-    let error = Error::new("not a tar archive");
+    let error = super::tar::not_tar();
     if let Some((_, format, command)) = OTHERS.iter().find(|(magic, ..)| first.starts_with(magic)) {
         let source = if name == "-" { "FILE" } else { name };
         return Error::new(format!("{format} compression is not supported"))

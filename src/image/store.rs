@@ -7,7 +7,7 @@
 use super::record::{Image, is_digest};
 use super::reference::{Reference, is_hex};
 use super::stage::{self, Stage, random_name, subdirectory};
-use crate::error::{Context, Error, Result, escape};
+use crate::error::{Cause, Context, Error, Result, escape};
 use crate::sys::Errno;
 use crate::sys::file;
 use crate::sys::fs::{self, Dir, Kind, Lock};
@@ -402,6 +402,7 @@ fn write_record(stage: &Stage, image: &Image, name: &str, top: &str, durable: bo
 /// The error for a name that no image has.
 pub(super) fn no_such_image(name: &str) -> Error {
     Error::new(format!("No such image: {}", escape(name)))
+        .cause(Cause::NotFound)
         .hint("rocker images lists the images; rocker import ARCHIVE NAME makes one")
 }
 

@@ -5,7 +5,7 @@
 use super::address::{Address, Subnet};
 use super::links::{Links, Route};
 use super::{hash, ipam};
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result};
 use crate::sys::fs::{self, Dir, Lock};
 use crate::sys::{Errno, file, proc};
 use miniserde::{Deserialize, Serialize, json};
@@ -174,13 +174,13 @@ impl Store {
         let network = network.filter(|network: &Network| network.name == name && network.owns());
         network.map(Some).ok_or_else(|| {
             let place = format!("networks/{name}/{DEFINITION}");
-            Error::new(format!("{}: {place} is damaged", what()))
+            Error::new(format!("{}: {place} is damaged", what())).cause(Cause::Damaged)
         })
     }
 
     /// Whether there is a network of this name that cannot be read.
     pub fn is_damaged(&self, name: &str) -> bool {
-        self.open(name).is_err_and(|error| error.errno.is_none())
+        self.open(name).is_err_and(|error| error.cause == Cause::Damaged)
     }
 
     /// The network of this name, or whose id begins so.
@@ -331,6 +331,7 @@ fn forwarding_line(v6: bool, links: &Links) -> Result<String> {
 
 fn no_such_network(name: &str) -> Error {
     Error::new(format!("No such network: {}", name.escape_debug()))
+        .cause(Cause::NotFound)
         .hint("rocker network ls lists the networks")
 }
 

@@ -1,6 +1,6 @@
 //! The bytes of an archive where their source has them: whole blocks, and data without a copy.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Context, Error, Result};
 use crate::sys;
 use std::io::BufRead;
 
@@ -94,6 +94,6 @@ impl<R: BufRead> Input<R> {
     }
 }
 
-fn cut_short_at(position: u64) -> Error {
-    Error::new(format!("the archive is cut short at byte {position}"))
+pub fn cut_short_at(position: u64) -> Error {
+    Error::new(format!("the archive is cut short at byte {position}")).cause(Cause::CutShort)
 }

@@ -9,7 +9,7 @@ mod pax;
 mod sparse;
 pub mod write;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Cause, Error, Result};
 use header::{Check, Header};
 use input::{BLOCK, Input};
 use pax::Extended;
@@ -106,14 +106,14 @@ impl<R: BufRead> Reader<R> {
             let Some(block) = self.input.block()? else {
                 return match (position, self.input.position()) {
                     // Less than a block in all.
-                    (0, 1..) => Err(Error::new("not a tar archive")),
+                    (0, 1..) => Err(not_tar()),
                     _ => self.end(&before, position),
                 };
             };
             let header = Header(block);
             match header.check() {
                 Check::Zero => return self.end(&before, position),
-                Check::Bad if position == 0 => return Err(Error::new("not a tar archive")),
+                Check::Bad if position == 0 => return Err(not_tar()),
                 Check::Bad => {
                     let what = format!("bad checksum in the header at byte {position}");
                     return Err(Error::new(what));
@@ -133,7 +133,7 @@ impl<R: BufRead> Reader<R> {
         let pending =
             before.extended.is_some() || before.long_name.is_some() || before.long_link.is_some();
         match pending {
-            true => Err(Error::new(format!("the archive is cut short at byte {position}"))),
+            true => Err(input::cut_short_at(position)),
             false => Ok(None),
         }
     }
@@ -293,14 +293,16 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// The error for a source that does not begin as an archive does.
+pub fn not_tar() -> Error {
+    Error::new("not a tar archive").cause(Cause::Foreign)
+}
+
 /// Adds where it happened to an error of an entry, unless it says so already.
 fn at(error: Error, position: u64) -> Error {
-    match error.message.contains("at byte") || error.errno.is_some() {
+    match error.cause == Cause::CutShort || error.errno.is_some() {
         true => error,
-        false => Err::<(), _>(error)
-            .context(format_args!("the header at byte {position}"))
-            .err()
-            .unwrap_or_else(|| Error::new("")),
+        false => error.during(&format_args!("the header at byte {position}")),
     }
 }
 

@@ -4,7 +4,7 @@ use super::Globals;
 use crate::container::record::{Mount, MountKind, Port, Record, Security, State, Status};
 use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::image::{Image, ImageConfig};
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
@@ -76,7 +76,7 @@ fn find(globals: &Globals, engine: &Engine, name: &str, kind: &str) -> Result<Va
         Err(error) => error,
     };
     // Anything but "there is none" is worth telling.
-    let unknown = |error: &Error| error.message.to_ascii_lowercase().contains("no such ");
+    let unknown = |error: &Error| error.cause == Cause::NotFound;
     match container {
         Some(error) if !unknown(&error) => Err(error),
         None => Err(image),
