@@ -15,6 +15,16 @@ pub enum Format {
     Table(Template),
 }
 
+impl Format {
+    /// Whether it may show one of these fields.
+    pub fn uses(&self, fields: &[&str]) -> bool {
+        match self {
+            Self::Json => true,
+            Self::Template(template) | Self::Table(template) => template.uses(fields),
+        }
+    }
+}
+
 /// Reads the value of `--format`; `None` is the usual table.
 pub fn format(text: Option<&str>) -> Result<Option<Format>> {
     Ok(match text {

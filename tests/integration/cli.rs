@@ -348,6 +348,23 @@ fn lists_take_templates_and_json() {
 }
 
 #[test]
+fn a_template_that_shows_a_whole_container_shows_its_labels_and_mounts() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["-l", "tier=front", "--tmpfs", "/here"]);
+    for template in [
+        "{{.}}",
+        "{{ . }}",
+        "{{println .}}",
+        "{{printf \"%v\" .}}",
+        "{{json .}}",
+        "{{with $}}{{.}}{{end}}",
+    ] {
+        let line = rocker.ok(&["ps", "--format", template]);
+        assert!(line.contains("tier=front") && line.contains("/here"), "{template}: {line}");
+    }
+}
+
+#[test]
 fn inspect_has_dockers_shape() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_controller("--memory") {

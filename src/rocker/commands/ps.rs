@@ -91,9 +91,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
     let text = match format {
         Some(format) => {
             // Only these fields are not in the state, and a second file for each takes time.
-            let shown = options.format.as_deref().unwrap_or_default();
-            let parts = ["Label", "Volumes", "Mounts", "json", "{{.}}", "$"];
-            let needed = parts.iter().any(|part| shown.contains(part));
+            let needed = format.uses(&["Label", "Labels", "LocalVolumes", "Mounts"]);
             let row = |state: &State| {
                 let record = needed.then(|| record(&engine, state)).flatten();
                 row(state, record.as_ref(), options.full)

@@ -61,6 +61,40 @@ impl Template {
     pub fn apply(&self, value: &Value) -> Result<String> {
         eval::apply(&self.0, value)
     }
+
+    /// Whether it may show one of these fields of its value. The whole value, `.` or `$`, has them all.
+    pub fn uses(&self, fields: &[&str]) -> bool {
+        nodes_use(&self.0, fields)
+    }
+}
+
+fn nodes_use(nodes: &[Node], fields: &[&str]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Text(_) => false,
+        Node::Print(pipe) | Node::Set(_, pipe) => pipe_uses(pipe, fields),
+        Node::If(branches, otherwise) => {
+            let uses = |(pipe, body): &(Pipe, Vec<Node>)| {
+                pipe_uses(pipe, fields) || nodes_use(body, fields)
+            };
+            branches.iter().any(uses) || nodes_use(otherwise, fields)
+        }
+        Node::With(pipe, body, otherwise)
+        | Node::Range(Range { over: pipe, body, otherwise, .. }) => {
+            pipe_uses(pipe, fields) || nodes_use(body, fields) || nodes_use(otherwise, fields)
+        }
+    })
+}
+
+fn pipe_uses(pipe: &Pipe, fields: &[&str]) -> bool {
+    pipe.iter().flatten().any(|term| match term {
+        Term::Field(path) => path.first().is_none_or(|name| fields.contains(&&**name)),
+        Term::Variable(variable, path) if variable.is_empty() => {
+            path.first().is_none_or(|name| fields.contains(&&**name))
+        }
+        Term::Group(pipe, _) => pipe_uses(pipe, fields),
+        // What is in another variable was counted when it was put there.
+        Term::Variable(..) | Term::Literal(_) | Term::Function(_) => false,
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +183,33 @@ mod tests {
         assert_eq!((error.code, error.hint.as_deref()), (1, Some("did you mean .State.Status?")));
         let error = apply("{{.Qwerty}}").unwrap_err();
         assert!(error.hint.clone().unwrap_or_default().starts_with("it has .Args, .Config, "));
+    }
+
+    #[test]
+    fn a_template_uses_what_it_names_and_all_where_it_shows_the_whole() {
+        let uses = |template: &str| parse(template).unwrap().uses(&["Labels", "Label"]);
+        for template in [
+            "{{.}}",
+            "{{ . }}",
+            "{{println .}}",
+            "{{$}}",
+            "{{(.).Up}}",
+            "{{$x := .}}{{$x.Up}}",
+            "{{.Labels}}",
+            r#"{{.Label "a"}}"#,
+            "{{json .Labels}}",
+            "{{$.Labels}}",
+            "{{if .Up}}a{{else if .Labels}}b{{end}}",
+            "{{if .Up}}a{{else}}{{.Labels}}{{end}}",
+            "{{with .Up}}a{{else}}{{.}}{{end}}",
+            "{{range .Args}}{{$.Labels}}{{end}}",
+        ] {
+            assert!(uses(template), "{template}");
+        }
+        for template in ["Labels", "{{.Name}}", "{{$.Up}}", "{{.Config.Labels}}", "{{json .Args}}"]
+        {
+            assert!(!uses(template), "{template}");
+        }
     }
 
     #[test]
