@@ -70,13 +70,7 @@ impl Engine {
 
     /// Opens one of rocker's own directories below the root; makes it where it is missing.
     pub fn subdirectory(&self, name: &str) -> Result<Dir> {
-        let opened = match self.images.directory().dir(name) {
-            Err(Errno::ENOENT) => match self.images.directory().mkdir(name, 0o700) {
-                Ok(()) | Err(Errno::EEXIST) => self.images.directory().dir(name),
-                Err(errno) => Err(errno),
-            },
-            other => other,
-        };
+        let opened = self.images.directory().subdirectory(name);
         opened.context(format_args!("open {}/{name}", self.root_path.display()))
     }
 

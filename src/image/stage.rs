@@ -31,15 +31,7 @@ pub fn random_name() -> Result<String> {
 
 /// Opens a directory of the store; makes it where it is missing.
 pub fn subdirectory(root: &Dir, name: &str) -> Result<Dir> {
-    let opened = match root.dir(name) {
-        Err(Errno::ENOENT) => match root.mkdir(name, 0o700) {
-            Ok(()) => root.sync().and_then(|()| root.dir(name)),
-            Err(Errno::EEXIST) => root.dir(name),
-            Err(errno) => Err(errno),
-        },
-        other => other,
-    };
-    opened.context(format_args!("open {name} of the store"))
+    root.subdirectory(name).context(format_args!("open {name} of the store"))
 }
 
 impl Stage {

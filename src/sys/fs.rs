@@ -272,6 +272,18 @@ impl Dir {
         self.mkdirat(name.as_ref(), mode)
     }
 
+    /// Opens a directory below this one; makes it where it is missing, so that it survives a power cut.
+    pub fn subdirectory(&self, name: &str) -> Result<Self> {
+        match self.dir(name) {
+            Err(Errno::ENOENT) => match self.mkdir(name, 0o700) {
+                Ok(()) => self.sync().and_then(|()| self.dir(name)),
+                Err(Errno::EEXIST) => self.dir(name),
+                Err(errno) => Err(errno),
+            },
+            other => other,
+        }
+    }
+
     fn mkdirat(&self, name: &OsStr, mode: u32) -> Result<()> {
         let name = c_path(name)?;
         // SAFETY: the path lives for the whole call.
