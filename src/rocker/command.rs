@@ -73,6 +73,29 @@ pub const fn flag<O>(
     Flag { spec, about, set }
 }
 
+impl<O> Clone for Flag<O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for Flag<O> {}
+
+/// Two tables as one, of as many rows as they have together.
+pub const fn joined<O, const ROWS: usize>(
+    first: &[Flag<O>],
+    second: &[Flag<O>],
+) -> [Flag<O>; ROWS] {
+    assert!(first.len() + second.len() == ROWS);
+    let mut table = [first[0]; ROWS];
+    let mut row = 0;
+    while row < ROWS {
+        table[row] = if row < first.len() { first[row] } else { second[row - first.len()] };
+        row += 1;
+    }
+    table
+}
+
 /// What was given to an option: nothing, or a text.
 pub struct Value(pub Option<String>);
 
@@ -85,6 +108,14 @@ impl Value {
     /// Stores the value as the type of its place asks for.
     pub fn set(self, place: &mut dyn Setting) -> Result<()> {
         place.set(self.0)
+    }
+
+    /// The same for an option whose place tells that it is off.
+    pub fn set_off(self, place: &mut bool) -> Result<()> {
+        let mut on = true;
+        self.set(&mut on)?;
+        *place = !on;
+        Ok(())
     }
 }
 

@@ -21,10 +21,7 @@ pub static COMMAND: Command<Options> = Command {
     flags: &[
         flag("--no-stdin", "Do not connect stdin", |o, value| value.set(&mut o.no_stdin)),
         flag("--sig-proxy", "Forward signals to the command (default true)", |o, value| {
-            let mut proxy = true;
-            value.set(&mut proxy)?;
-            o.attach.no_signal_proxy = !proxy;
-            Ok(())
+            value.set_off(&mut o.attach.no_signal_proxy)
         }),
         flag(
             "--detach-keys KEYS",

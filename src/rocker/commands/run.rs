@@ -5,7 +5,7 @@ use super::{Globals, security};
 use crate::container::options::{Options, Ran};
 use crate::container::{self, size, userns};
 use crate::error::{ENGINE, Error, Result};
-use crate::rocker::command::{Command, Flag, Rules, flag};
+use crate::rocker::command::{Command, Flag, Rules, flag, joined};
 use crate::rocker::{print, units};
 use crate::sys::signal;
 
@@ -29,7 +29,7 @@ Exit codes:
   125 rocker failed before the command; 126 it cannot be executed; 127 it was not found
 ",
     rules: Rules::Program,
-    flags: FLAGS,
+    flags: &FLAGS,
     word,
     run,
 };
@@ -45,15 +45,15 @@ Examples:
   rocker start -ai web
 ",
     rules: Rules::Program,
-    flags: FLAGS.split_at(ONLY_RUN).1,
+    flags: FLAGS.split_at(ATTACHING.len()).1,
     word,
     run: create,
 };
 
-/// That many options at the start of the table are about attaching: `run` has them alone.
-const ONLY_RUN: usize = 3;
+static FLAGS: [Flag<Options>; ATTACHING.len() + MAKING.len()] = joined(ATTACHING, MAKING);
 
-const FLAGS: &[Flag<Options>] = &[
+/// How the caller stays with it: `create` has none of these.
+const ATTACHING: &[Flag<Options>] = &[
     flag("-d, --detach", "Run in the background and print the id", |o, value| {
         value.set(&mut o.detach)
     }),
@@ -63,11 +63,12 @@ const FLAGS: &[Flag<Options>] = &[
         |o, value| value.set(&mut o.detach_keys),
     ),
     flag("--sig-proxy", "Forward signals to the command (default true)", |o, value| {
-        let mut proxy = true;
-        value.set(&mut proxy)?;
-        o.no_signal_proxy = !proxy;
-        Ok(())
+        value.set_off(&mut o.no_signal_proxy)
     }),
+];
+
+/// What a container is made by.
+const MAKING: &[Flag<Options>] = &[
     flag("--image NAME[:TAG]", "Image to run", |o, value| value.set(&mut o.image)),
     flag("-t, --tty", "Give it a terminal", |o, value| value.set(&mut o.tty)),
     flag("-i, --interactive", "Connect stdin even where it is no terminal", |o, value| {
