@@ -6,19 +6,16 @@ mod slow;
 mod start;
 
 use self::start::{Running, bring_up, makes_network, note_failure};
-use super::log::Writer;
 use super::making::{self, Holds};
 use super::protocol::{CHUNK, FromClient, FromKeeper};
 use super::record::{Record, State, Status};
 use super::state::{clean_up, erase, remove_socket};
 use super::store::{Container, Engine};
-use super::streams::{Client, Streams};
+use super::streams::Client;
 use super::wiring::{self, Wiring};
 use super::{layer, state};
-use crate::cgroups::Group;
 use crate::error::{Context, ENGINE, Result};
 use crate::namespace::net;
-use crate::runtime::Process;
 use crate::runtime::create::forget_caller;
 use crate::sys::fs::Dir;
 use crate::sys::process::{Child, Exit, Namespaces};
@@ -98,21 +95,13 @@ struct Keeper {
     container: Container,
     record: Record,
     state: State,
-    process: Process,
-    group: Group,
-    streams: Streams,
+    running: Running,
     clients: Vec<Client>,
-    listener: Option<OwnedFd>,
     /// There are too many clients, or no files for another one.
     crowded: bool,
-    /// What holds the container's mounts, for the command that started it to let go of.
-    mounts: Option<OwnedFd>,
-    /// What it holds of networks.
-    wiring: Wiring,
     /// Held for as long as this process lives: others see at once that it does.
     _alive: Option<Dir>,
     signals: OwnedFd,
-    log: Writer,
     /// When SIGKILL follows the stop signal that this keeper was asked for.
     deadline: Option<Instant>,
     /// This keeper was told to end: the container is not started again.
@@ -144,24 +133,18 @@ impl Keeper {
         // Not sooner: the program need not wait for it.
         let detached = || process::detach().context("detach the keeper");
         match ready.and_then(|ready| detached().map(|()| ready)) {
-            Ok((Running { process, group, streams, log, listener, mounts }, wiring)) => {
+            Ok(running) => {
                 container.unlock();
                 Ok(Self {
                     engine,
                     container,
                     record,
                     state,
-                    process,
-                    group,
-                    streams,
+                    running,
                     clients: Vec::new(),
-                    listener,
                     crowded: false,
-                    mounts,
-                    wiring,
                     _alive: alive,
                     signals,
-                    log,
                     deadline: None,
                     ending: false,
                     pause: Duration::ZERO,
@@ -190,7 +173,7 @@ impl Keeper {
         let Ok(buffer) = <&mut [u8; CHUNK + 1]>::try_from(&mut buffer[..]) else { return ENGINE };
         loop {
             while !self.wait(buffer) {}
-            let exit = process::wait(self.process.child.pidfd.as_fd());
+            let exit = process::wait(self.running.process.child.pidfd.as_fd());
             self.drain(buffer);
             let code = exit.unwrap_or(Exit::Signal(libc::SIGKILL as u8)).code();
             let pause = self.record_end(code);
@@ -207,14 +190,14 @@ impl Keeper {
         let timeout = self.timeout();
         let behind = self.clients.iter().any(Client::is_behind);
         // Others wait at the socket until there is room.
-        let listener = self.listener.as_ref().filter(|_| !self.crowded).map(AsFd::as_fd);
+        let listener = self.running.listener.as_ref().filter(|_| !self.crowded).map(AsFd::as_fd);
         let mut list = vec![
-            io::Poll::readable(self.process.child.pidfd.as_fd()),
+            io::Poll::readable(self.running.process.child.pidfd.as_fd()),
             io::Poll::readable(self.signals.as_fd()),
             listener.map_or(io::Poll::nothing(), io::Poll::readable),
-            self.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
+            self.running.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
         ];
-        for output in &self.streams.outputs {
+        for output in &self.running.streams.outputs {
             // A client that is behind holds the output back, as a full pipe does.
             let output = output.as_ref().filter(|_| !behind);
             list.push(output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd())));
@@ -223,7 +206,7 @@ impl Keeper {
             let socket = client.socket.as_fd();
             list.push(io::Poll::on(socket, client.may_send(), client.is_behind()));
         }
-        let proxy = self.wiring.proxy.as_ref();
+        let proxy = self.running.wiring.proxy.as_ref();
         list.push(proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())));
         match io::poll(&mut list, timeout) {
             Err(_) => return true,
@@ -241,13 +224,13 @@ impl Keeper {
             self.give_mounts();
         }
         if ready.pop() == Some(true) {
-            self.wiring.carry(&self.container);
+            self.running.wiring.carry(&self.container);
         }
         if ready[1] {
             self.take_signals();
         }
         if ready[3] {
-            self.streams.write_input();
+            self.running.streams.write_input();
         }
         for index in 0..2 {
             if ready[4 + index] {
@@ -267,7 +250,7 @@ impl Keeper {
     }
 
     fn let_in(&mut self) {
-        let Some(listener) = &self.listener else { return };
+        let Some(listener) = &self.running.listener else { return };
         if self.clients.len() as u64 >= limits::open_files().unwrap_or(0) / 2 {
             // The rest is for the end of the container and its record, and for the proxy.
             self.crowded = true;
@@ -284,7 +267,7 @@ impl Keeper {
     /// Lets the command that started it let go of the mounts, side by side with what is still to do.
     fn give_mounts(&mut self) {
         let parent = self.clients.iter_mut().find(|client| client.is_parent);
-        if let (Some(mounts), Some(client)) = (self.mounts.take(), parent) {
+        if let (Some(mounts), Some(client)) = (self.running.mounts.take(), parent) {
             client.give_mounts(mounts);
         }
     }
@@ -297,7 +280,10 @@ impl Keeper {
         if left.is_zero() {
             self.deadline = None;
             // It may have ended just now.
-            let _ = process::send_signal(self.process.child.pidfd.as_fd(), libc::SIGKILL as u32);
+            let _ = process::send_signal(
+                self.running.process.child.pidfd.as_fd(),
+                libc::SIGKILL as u32,
+            );
             return -1;
         }
         i32::try_from(left.as_millis()).unwrap_or(i32::MAX).saturating_add(1)
@@ -308,7 +294,7 @@ impl Keeper {
         while let Some(signal) = io::next_signal(self.signals.as_fd()) {
             if signal == libc::SIGTERM as u32 && self.deadline.is_none() {
                 self.ending = true;
-                let pidfd = self.process.child.pidfd.as_fd();
+                let pidfd = self.running.process.child.pidfd.as_fd();
                 let _ = process::send_signal(pidfd, self.record.stop_signal);
                 let seconds = u64::try_from(self.record.stop_timeout).unwrap_or(10);
                 self.deadline = Some(Instant::now() + Duration::from_secs(seconds));
@@ -319,9 +305,9 @@ impl Keeper {
     /// Reads one chunk of output, logs it and hands it to the clients. False when there is none.
     fn pass_output(&mut self, index: usize, buffer: &mut [u8; CHUNK + 1]) -> bool {
         let Some((chunk, _)) = buffer.split_first_chunk_mut::<CHUNK>() else { return false };
-        let Some(length @ 1..) = self.streams.read(index, chunk) else { return false };
+        let Some(length @ 1..) = self.running.streams.read(index, chunk) else { return false };
         let bytes = &chunk[..length];
-        self.log.append(index as u32 + 1, bytes, time::now());
+        self.running.log.append(index as u32 + 1, bytes, time::now());
         let message = match index {
             0 => FromKeeper::Stdout(bytes),
             _ => FromKeeper::Stderr(bytes),
@@ -333,7 +319,7 @@ impl Keeper {
     }
 
     fn serve_client(&mut self, index: usize, buffer: &mut [u8; CHUNK + 1]) {
-        let Self { clients, streams, process, record, .. } = self;
+        let Self { clients, running: Running { streams, process, .. }, record, .. } = self;
         let client = &mut clients[index];
         let mut leaves = false;
         client.flush();
@@ -359,14 +345,14 @@ impl Keeper {
     /// Forgets those that have gone, and tells the others that there is room for more input.
     fn settle_clients(&mut self) {
         if self.clients.iter().any(|client| client.gone && client.owns_input)
-            && !self.streams.terminal
+            && !self.running.streams.terminal
         {
-            self.streams.end_input();
+            self.running.streams.end_input();
         }
         let before = self.clients.len();
         self.clients.retain(|client| !client.gone);
         self.crowded &= self.clients.len() == before;
-        if !self.streams.is_full() {
+        if !self.running.streams.is_full() {
             self.clients.iter_mut().for_each(Client::tell_taken);
         }
     }
@@ -382,16 +368,16 @@ impl Keeper {
     /// Records the end, removes what only a running container needs, and, where that was asked
     /// for, the container. Gives the time until it is started again.
     fn record_end(&mut self, code: u8) -> Option<Duration> {
-        let oom_killed = self.record.limits.memory.is_some() && self.group.oom_killed();
-        let group = std::mem::take(&mut self.group);
+        let oom_killed = self.record.limits.memory.is_some() && self.running.group.oom_killed();
+        let group = std::mem::take(&mut self.running.group);
         // What stays of it is named in what stays of the container, and is removed with that.
         let removed = group.destroy().is_ok();
         remove_socket(&self.engine, &self.container);
-        self.listener = None;
+        self.running.listener = None;
         if self.container.lock().is_err() {
             return None;
         }
-        self.wiring = Wiring::default();
+        self.running.wiring = Wiring::default();
         wiring::end(&self.engine, &self.container, &self.state.net);
         if self.record.auto_remove {
             layer::release(&self.engine, &self.container, &self.state);

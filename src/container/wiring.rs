@@ -40,8 +40,6 @@ pub struct Wiring {
     pub proxy: Option<Proxy>,
     /// Which file of the state it was last told of.
     told: u64,
-    /// The socket of the command that started the keeper: it makes the network namespace.
-    pub arriving: Option<OwnedFd>,
 }
 
 /// The networks of an engine.
@@ -127,7 +125,7 @@ pub fn resolve(engine: &Engine, options: &mut Options) -> Result<()> {
 pub fn create_process(
     engine: &Engine,
     record: &Record,
-    create: &dyn Fn() -> Result<Process>,
+    create: impl FnOnce() -> Result<Process>,
 ) -> Result<Process> {
     let Some(id) = shared(record) else { return create() };
     let other = engine.open_id(id)?.ok_or_else(|| no_such_container(id))?;

@@ -41,14 +41,8 @@ impl Keeper {
         }
         let Self { engine, container, record, state, .. } = self;
         match bring_up(engine, container, record, state, tty::Size::default(), None) {
-            Ok((running, wiring)) => {
-                self.wiring = wiring;
-                self.process = running.process;
-                self.group = running.group;
-                self.streams = running.streams;
-                self.log = running.log;
-                self.listener = running.listener;
-                self.mounts = running.mounts;
+            Ok(running) => {
+                self.running = running;
                 self.container.unlock();
                 true
             }

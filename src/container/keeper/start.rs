@@ -12,9 +12,8 @@ use crate::error::{Context, Error, Result};
 use crate::namespace::net;
 use crate::runtime::create::Setup;
 use crate::runtime::state::start_time;
-use crate::runtime::{self, Network, Process, Stdio, report};
+use crate::runtime::{self, Network, Process, Spec, Stdio, report};
 use crate::sys::{io, proc, process, time, tty};
-use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Whether the command that starts a keeper makes the network namespace of the container.
@@ -45,22 +44,26 @@ pub fn bring_up(
     state: &mut State,
     size: tty::Size,
     arriving: Option<OwnedFd>,
-) -> Result<(Running, Wiring)> {
+) -> Result<Running> {
     let mut wiring = wiring::reserve(engine, container, record, state)?;
-    wiring.arriving = arriving.filter(|_| makes_network(record));
+    let mut arriving = arriving.filter(|_| makes_network(record));
     let mut ways = layer::Ways::of(engine, container, record);
     loop {
         let layer = ways.next(engine, container, record)?;
         layer.clone_into(&mut state.layer);
         let group = security::group(record)?;
-        match attempt(engine, container, record, state, group, size, &mut wiring) {
-            Ok(Attempt::Running(running)) => return Ok((running, wiring)),
-            Ok(Attempt::NoOverlay(group, error)) => {
+        let making = Making { engine, container, record, group: &group, size };
+        // A second attempt finds nothing on its way any more.
+        match making.attempt(state, &mut wiring, arriving.take()) {
+            Ok(Attempt::Running { process, streams, log, listener, mounts }) => {
+                return Ok(Running { process, group, streams, log, listener, mounts, wiring });
+            }
+            Ok(Attempt::NoOverlay(error)) => {
                 group.destroy()?;
                 layer::release(engine, container, state);
                 ways.refuse(engine, record, layer, error)?;
             }
-            Err((group, error)) => {
+            Err(error) => {
                 // The first error is the one to report; the next sweep finds the group.
                 let _ = group.destroy();
                 return Err(error);
@@ -76,90 +79,109 @@ pub struct Running {
     pub streams: Streams,
     pub log: Writer,
     pub listener: Option<OwnedFd>,
-    /// Its mounts stay for as long as this is open. `None` where nothing of it remains anyway.
+    /// What holds its mounts, for the command that started it to let go of. `None` where nothing of it
+    /// remains anyway.
     pub mounts: Option<OwnedFd>,
+    /// What it holds of networks.
+    pub wiring: Wiring,
 }
 
+/// What an attempt to start a container came to.
 enum Attempt {
-    Running(Running),
-    NoOverlay(Group, Error),
+    Running {
+        process: Process,
+        streams: Streams,
+        log: Writer,
+        listener: Option<OwnedFd>,
+        mounts: Option<OwnedFd>,
+    },
+    NoOverlay(Error),
 }
 
-fn attempt(
-    engine: &Engine,
-    container: &Container,
-    record: &Record,
-    state: &mut State,
-    group: Group,
+/// What the first process is made of.
+struct Making<'a> {
+    engine: &'a Engine,
+    container: &'a Container,
+    record: &'a Record,
+    group: &'a Group,
     size: tty::Size,
-    wiring: &mut Wiring,
-) -> std::result::Result<Attempt, (Group, Error)> {
-    let mut begin = || -> Result<(Process, Setup, Option<Streams>)> {
+}
+
+impl Making<'_> {
+    /// Starts the program with the layer that the state names.
+    fn attempt(
+        &self,
+        state: &mut State,
+        wiring: &mut Wiring,
+        arriving: Option<OwnedFd>,
+    ) -> Result<Attempt> {
+        let (process, pipes) = self.create(state, wiring, arriving)?;
+        // One that has ended has reported why.
+        let streams = match process.executed()? {
+            Setup::NoOverlay(error) => return Ok(Attempt::NoOverlay(error)),
+            Setup::Running(Some(master)) => {
+                Streams::terminal(master).context("prepare the terminal")
+            }
+            Setup::Running(None) => pipes.ok_or_else(|| Error::new("the terminal did not arrive")),
+        };
+        // Before anything else: it may end any time. The next start of one that stays needs them gone.
+        let mounts = self
+            .record
+            .auto_remove
+            .then(|| proc::mount_namespace(process.child.pid).ok())
+            .flatten();
+        let noted = streams.and_then(|streams| {
+            note_running(self.container, state, self.group, &process)?;
+            let dir = self.container.dir.duplicate().context("open the container")?;
+            Ok((streams, Writer::new(dir), listen(self.engine, self.container)))
+        });
+        let (streams, log, listener) = noted.inspect_err(|_| end(&process))?;
+        Ok(Attempt::Running { process, streams, log, listener, mounts })
+    }
+
+    /// Makes the first process and lets it go on; gives our ends of its pipes with it.
+    fn create(
+        &self,
+        state: &State,
+        wiring: &mut Wiring,
+        arriving: Option<OwnedFd>,
+    ) -> Result<(Process, Option<Streams>)> {
+        let Self { engine, container, record, group, size } = *self;
         let mut spec = runtime_spec::of(engine, container, record, state)?;
         spec.cgroup2 = group.is_unified();
         let (stdio, pipes) = stdio(record, size)?;
-        let stdio = Cell::new(Some(stdio));
-        // A second attempt finds nothing on its way any more.
-        let arriving = wiring.arriving.take();
-        let process = match record.net.memberships.is_empty() {
-            true => {
-                let network =
-                    arriving.as_ref().map_or(Network::New, |s| Network::Arriving(s.as_fd()));
-                let stdio = || stdio.take().unwrap_or(Stdio::Null);
-                let run = || runtime::run(&spec, &group, stdio(), network);
-                wiring::create_process(engine, record, &run)?
-            }
-            false => {
-                // That of a container with users of its own belongs to them, and comes with them.
-                let is_made = spec.mapped.is_some();
-                let network = if is_made { Network::New } else { Network::FromParent };
-                let stdio = stdio.take().unwrap_or(Stdio::Null);
-                let process = runtime::create(&spec, &group, stdio, network)?;
-                let join = || {
-                    // Meanwhile the process mounts its root.
-                    let netns = if is_made { None } else { Some(network_of(&process, arriving)?) };
-                    wiring.join(
-                        record,
-                        &state.net,
-                        netns.as_ref().unwrap_or(&process.child.pidfd),
-                    )?;
-                    process.start()
-                };
-                join().inspect_err(|_| end(&process))?;
-                process
-            }
+        let process = if record.net.memberships.is_empty() {
+            let network = arriving.as_ref().map_or(Network::New, |s| Network::Arriving(s.as_fd()));
+            let run = || runtime::run(&spec, group, stdio, network);
+            wiring::create_process(engine, record, run)?
+        } else {
+            self.create_member(&spec, stdio, state, wiring, arriving)?
         };
-        let setup = process.executed()?;
-        Ok((process, setup, pipes))
-    };
-    let (process, streams) = match begin() {
-        Ok((_, Setup::NoOverlay(error), _)) => return Ok(Attempt::NoOverlay(group, error)),
-        Ok((process, Setup::Running(Some(master)), _)) => {
-            (process, Streams::terminal(master).context("prepare the terminal"))
-        }
-        Ok((process, Setup::Running(None), Some(streams))) => (process, Ok(streams)),
-        Ok((process, Setup::Running(None), None)) => {
-            (process, Err(Error::new("the terminal did not arrive")))
-        }
-        // It has ended, and reported why.
-        Err(error) => return Err((group, error)),
-    };
-    // Before anything else: it may end any time. The next start of one that stays needs them gone.
-    let mounts =
-        record.auto_remove.then(|| proc::mount_namespace(process.child.pid).ok()).flatten();
-    let ready = streams.and_then(|streams| {
-        note_running(container, state, &group, &process)?;
-        let dir = container.dir.duplicate().context("open the container")?;
-        Ok((streams, Writer::new(dir), listen(engine, container)))
-    });
-    match ready {
-        Ok((streams, log, listener)) => {
-            Ok(Attempt::Running(Running { process, group, streams, log, listener, mounts }))
-        }
-        Err(error) => {
-            end(&process);
-            Err((group, error))
-        }
+        Ok((process, pipes))
+    }
+
+    /// The same for a container that is on networks.
+    fn create_member(
+        &self,
+        spec: &Spec,
+        stdio: Stdio,
+        state: &State,
+        wiring: &mut Wiring,
+        arriving: Option<OwnedFd>,
+    ) -> Result<Process> {
+        // That of a container with users of its own belongs to them, and comes with them.
+        let is_made = spec.mapped.is_some();
+        let network = if is_made { Network::New } else { Network::FromParent };
+        let process = runtime::create(spec, self.group, stdio, network)?;
+        let join = || {
+            // Meanwhile the process mounts its root.
+            let netns = if is_made { None } else { Some(network_of(&process, arriving)?) };
+            let there = netns.as_ref().unwrap_or(&process.child.pidfd);
+            wiring.join(self.record, &state.net, there)?;
+            process.start()
+        };
+        join().inspect_err(|_| end(&process))?;
+        Ok(process)
     }
 }
 
