@@ -1,18 +1,18 @@
 //! The two ends of a forked process that turns what is compressed into the bytes of an archive, and
 //! what it says when it ends.
 
+use crate::sys::child::failed;
+use crate::sys::io;
 use crate::sys::ring::{Filler, SLOT};
-use crate::sys::{Errno, io};
 use std::fs::File;
 use std::os::fd::AsFd;
 
-/// What the child says by its exit code. Everything from `ERRNO` on is an errno above it.
+/// What the child says by its exit code, besides an errno.
 pub const DONE: u8 = 0;
 pub const DAMAGED: u8 = 10;
 pub const CUT_SHORT: u8 = 11;
 /// The data was good, and something else came behind it, which was left out.
 pub const GARBAGE: u8 = 12;
-pub const ERRNO: u8 = 100;
 
 /// How many bytes can be given back.
 const UNREAD: usize = 8;
@@ -25,11 +25,6 @@ pub struct Compressed<'a> {
     start: usize,
     end: usize,
     ended: bool,
-}
-
-/// The exit code for an error of reading or writing.
-pub fn code(errno: Errno) -> u8 {
-    u8::try_from(errno.into_raw()).map_or(u8::MAX, |errno| ERRNO.saturating_add(errno))
 }
 
 impl<'a> Compressed<'a> {
@@ -52,7 +47,7 @@ impl<'a> Compressed<'a> {
             self.buffer.copy_within(kept..self.end, 0);
             self.start -= kept;
             self.end -= kept;
-            let read = io::read(self.file.as_fd(), &mut self.buffer[self.end..]).map_err(code)?;
+            let read = io::read(self.file.as_fd(), &mut self.buffer[self.end..]).map_err(failed)?;
             self.end += read;
             self.ended = read == 0;
         }
@@ -93,7 +88,7 @@ impl<'a> Sink<'a> {
 
     /// Room for what comes next.
     pub fn space(&mut self) -> Result<&mut [u8], u8> {
-        Ok(&mut self.ring.space().map_err(code)?[self.filled..])
+        Ok(&mut self.ring.space().map_err(failed)?[self.filled..])
     }
 
     /// Takes bytes that were put into `space`.
@@ -121,7 +116,7 @@ impl<'a> Sink<'a> {
     pub fn flush(&mut self) -> Result<(), u8> {
         match std::mem::take(&mut self.filled) {
             0 => Ok(()),
-            filled => self.ring.pass(filled).map_err(code),
+            filled => self.ring.pass(filled).map_err(failed),
         }
     }
 }

@@ -154,7 +154,7 @@ fn start_reader(archive: &File, prefix: &[u8], memory: Rc<Memory>) -> Result<Wor
     let work = || {
         let ring = Filler::new(Rc::clone(&memory), vec![ToReader::new(&passed, &returned)]);
         let read = read_on(prefix, archive, ring).and_then(|digest| tell(digest, &answer));
-        read.map_or_else(compressed::code, |()| compressed::DONE)
+        read.map_or_else(child::failed, |()| compressed::DONE)
     };
     let hash = Child::spawn(&keep, work).context("start the reader")?;
     Ok(Workers { inflater: None, hash, digest, ring: Reader::new(memory, from, to) })
@@ -192,7 +192,7 @@ fn start_hash(memory: &Rc<Memory>) -> Result<(Child, ToReader<File>, File)> {
     let hash = || {
         let hashed = hash(Reader::new(Rc::clone(memory), &from, &to));
         let told = hashed.and_then(|digest| tell(digest, &answer));
-        told.map_or_else(compressed::code, |()| compressed::DONE)
+        told.map_or_else(child::failed, |()| compressed::DONE)
     };
     let child = Child::spawn(&keep, hash).context("start the hash")?;
     Ok((child, ToReader::new(passed, returned), digest))
@@ -308,10 +308,6 @@ impl Source {
     }
 }
 
-fn errno_of(code: u8) -> Errno {
-    Errno::new(i32::from(code - compressed::ERRNO))
-}
-
 const INFLATER: &str = "the process that inflates the archive";
 const HASH: &str = "the process that hashes the archive";
 
@@ -325,7 +321,7 @@ fn verdict(child: Child, what: &str) -> Result<()> {
         }
         Ended::Exited(compressed::DAMAGED) => Err(Error::new("the compressed data is damaged")),
         Ended::Exited(compressed::CUT_SHORT) => Err(Error::new("the compressed data is cut short")),
-        Ended::Exited(code) if code > compressed::ERRNO => Err(errno_of(code)).context("read"),
+        Ended::Exited(code) if let Some(errno) = child::errno(code) => Err(errno).context("read"),
         ended => Err(Error::new(format!("{what} failed: {ended:?}"))),
     }
 }

@@ -102,7 +102,8 @@ pub fn mount_dev(
         .context("mount tmpfs on /dev")?;
     let dev = Dir::open("/dev").context("open /dev")?;
     for (name, major, minor) in NODES {
-        dev.mknod_char(name, 0o666, major, minor).context(format_args!("make /dev/{name}"))?;
+        dev.mknod(name, Kind::CharDevice, 0o666, (major, minor))
+            .context(format_args!("make /dev/{name}"))?;
     }
     for (target, name) in LINKS {
         dev.symlink(target, name).context(format_args!("make /dev/{name}"))?;

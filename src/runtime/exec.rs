@@ -11,7 +11,7 @@ use crate::namespace::credentials;
 use crate::namespace::userns;
 use crate::sys::lend::{self, Ends};
 use crate::sys::process::{self, Child, Namespaces};
-use crate::sys::{Errno, exe, fs, io};
+use crate::sys::{Errno, exe, file, io};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,7 +54,7 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
         credentials::let_raise(0, &program.rights.limits)?;
         for end in [&stdin, &stdout, &stderr].into_iter().flatten() {
             // So that the program can open it once more, as /dev/stdout.
-            fs::chown(end.as_fd(), root.uid, root.gid).context("give the output away")?;
+            file::set_owner(end.as_fd(), root.uid, root.gid).context("give the output away")?;
         }
     }
     let entry = target.group.entry()?;

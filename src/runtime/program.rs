@@ -10,7 +10,7 @@ use crate::namespace::credentials::{self, Rights};
 use crate::namespace::dev;
 use crate::namespace::root::{c_string, make_directories};
 use crate::sys::fs::{self, Dir, Kind};
-use crate::sys::{Errno, io, process};
+use crate::sys::{Errno, file, io, process};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -131,7 +131,8 @@ impl Streams {
             if fs::stat(end.as_fd()).is_ok_and(|stat| matches!(stat.kind, Kind::Fifo))
                 || matches!(self, Self::Terminal(_))
             {
-                fs::chown(end.as_fd(), account.uid, u32::MAX).context("give the output away")?;
+                file::set_owner(end.as_fd(), account.uid, u32::MAX)
+                    .context("give the output away")?;
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::namespace::userns::{self, Mapped};
 use crate::sys::fs::{self, Kind};
 use crate::sys::lend::Ends;
 use crate::sys::process::{self, Child, Namespaces};
-use crate::sys::{ids, io, proc};
+use crate::sys::{file, ids, io, proc};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The namespaces that the first process begins in: its mounts come later.
@@ -45,7 +45,7 @@ pub fn launch(
     for end in ends.iter().take(3).flatten() {
         // So that the program can open it once more, as /dev/stdout.
         if fs::stat(end.as_fd())?.kind == Kind::Fifo {
-            fs::chown(end.as_fd(), mapped.ids.uid, mapped.ids.gid)?;
+            file::set_owner(end.as_fd(), mapped.ids.uid, mapped.ids.gid)?;
         }
     }
     let report = match &ends[3] {

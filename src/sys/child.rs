@@ -4,7 +4,7 @@
 //! and may make only the system calls that moving and computing bytes needs.
 
 use super::{Errno, Result, owned, retry};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use syscalls::{Sysno, syscall};
 
 /// How a child ended.
@@ -12,6 +12,19 @@ use syscalls::{Sysno, syscall};
 pub enum Ended {
     Exited(u8),
     Killed(u32),
+}
+
+/// The exit codes from here on are an errno above it.
+const ERRNO: u8 = 100;
+
+/// The exit code of a child for an error of the kernel.
+pub fn failed(errno: Errno) -> u8 {
+    u8::try_from(errno.into_raw()).map_or(u8::MAX, |errno| ERRNO.saturating_add(errno))
+}
+
+/// The error of the kernel that a child tells of by its exit code.
+pub fn errno(code: u8) -> Option<Errno> {
+    (code > ERRNO).then(|| Errno::new(i32::from(code - ERRNO)))
 }
 
 /// A running child. Dropped, it is killed and reaped.
@@ -46,7 +59,7 @@ impl Child {
             0 => {
                 let code = match become_worker(parent, keep, allowed) {
                     Ok(()) => body(),
-                    Err(errno) => 100_u8.saturating_add(errno.into_raw() as u8),
+                    Err(errno) => failed(errno),
                 };
                 // SAFETY: ends this process; nothing of the parent's is flushed or dropped.
                 unsafe { libc::_exit(code.into()) }
@@ -93,7 +106,10 @@ fn become_worker(parent: i32, keep: &[BorrowedFd<'_>], allowed: &[i64]) -> Resul
         syscall!(Sysno::prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
     }
     yield_to_the_parent();
-    close_all_but(keep)?;
+    // Standard error is for a panic's last words.
+    let errors = std::io::stderr();
+    let kept: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([errors.as_fd()]).collect();
+    super::process::close_from(0, &kept)?;
     match confine(allowed) {
         // A kernel without seccomp: the child is as trusted as its parent.
         Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
@@ -110,29 +126,6 @@ fn yield_to_the_parent() {
         unsafe { syscall!(Sysno::sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority) };
     // A matter of speed only.
     let _ = done;
-}
-
-/// Closes every descriptor but standard error (for a panic's last words) and `keep`.
-fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    kept.push(2);
-    kept.sort_unstable();
-    kept.dedup();
-    let mut first = 0;
-    for fd in kept {
-        if first < fd {
-            close_range(first, fd - 1)?;
-        }
-        first = fd + 1;
-    }
-    close_range(first, RawFd::MAX)
-}
-
-fn close_range(first: RawFd, last: RawFd) -> Result<()> {
-    // SAFETY: this process is a fork that uses none of these descriptors again, and it ends
-    // without dropping what the parent's variables hold.
-    unsafe { syscall!(Sysno::close_range, first, last, 0) }?;
-    Ok(())
 }
 
 /// What a worker may call: move bytes, manage its memory, end.

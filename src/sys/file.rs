@@ -4,7 +4,7 @@
 //! A name is one below an open directory, and no last component is followed, but by `set_mode`.
 //! `null_device` and `make_path` are about paths of the host.
 
-use super::fs::{Dir, Kind, openat};
+use super::fs::{Dir, Kind, device_number, openat};
 use super::{Errno, Result, c_path, owned, retry};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -52,11 +52,6 @@ fn kind_of_entry(d_type: u8) -> Option<Kind> {
         libc::DT_SOCK => Some(Kind::Socket),
         _ => None,
     }
-}
-
-/// `major` and `minor` as the kernel packs them. Source: include/linux/kdev_t.h, `new_encode_dev`.
-fn device_number(major: u32, minor: u32) -> u32 {
-    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
 impl Dir {
@@ -256,7 +251,7 @@ pub fn null_device() -> Result<OwnedFd> {
     match openat(libc::AT_FDCWD, OsStr::new("/dev/null"), libc::O_RDWR, 0) {
         Err(Errno::ENOENT) => {
             let dir = super::mount::detached(c"ramfs")?;
-            dir.mknod_char("null", 0o600, 1, 3)?;
+            dir.mknod("null", Kind::CharDevice, 0o600, (1, 3))?;
             openat(dir.raw(), OsStr::new("null"), libc::O_RDWR, 0)
         }
         other => other,

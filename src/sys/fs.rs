@@ -291,21 +291,6 @@ impl Dir {
         Ok(())
     }
 
-    /// Makes the node of a character device. `EPERM` without CAP_MKNOD.
-    pub fn mknod_char(
-        &self,
-        name: impl AsRef<OsStr>,
-        mode: u32,
-        major: u32,
-        minor: u32,
-    ) -> Result<()> {
-        let name = c_path(name.as_ref())?;
-        let (mode, device) = (mode | libc::S_IFCHR, device_number(major, minor));
-        // SAFETY: the path lives for the whole call.
-        unsafe { syscall!(Sysno::mknodat, self.raw(), name.as_ptr(), mode, device) }?;
-        Ok(())
-    }
-
     /// Makes the symbolic link `name` that points to `target`. `EEXIST` where `name` was.
     pub fn symlink(&self, target: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Result<()> {
         self.symlinkat(target.as_ref(), name.as_ref())
@@ -500,13 +485,6 @@ pub fn device_number(major: u32, minor: u32) -> u64 {
 /// Major and minor number of a device.
 pub fn device_parts(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
-}
-
-/// Gives an open file to another user and group.
-pub fn chown(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
-    // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::fchown, file.as_raw_fd(), uid, gid) }?;
-    Ok(())
 }
 
 /// Brings the content of an open file to the disk.

@@ -4,7 +4,7 @@
 
 use super::{Errno, Result, abi, owned, retry};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use syscalls::{Sysno, syscall};
@@ -485,16 +485,26 @@ pub fn detach() -> Result<()> {
 /// Only for the entry of `clone_into`: they belong to the parent's code, which never runs again in
 /// this process.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    close_from(3, keep)
+}
+
+/// Closes every descriptor from `first` on but `keep`.
+///
+/// Only in a copy of this process: what owns them there belongs to code that never runs again.
+pub fn close_from(mut first: RawFd, keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
-    let mut first = 3;
-    for last in kept.into_iter().chain([u32::MAX]) {
-        if last > first {
-            let last = if last == u32::MAX { last } else { last - 1 };
-            // SAFETY: see above; no owner of any of them is reachable in this process.
-            unsafe { syscall!(Sysno::close_range, first, last, 0) }?;
+    for fd in kept {
+        if first < fd {
+            close_range(first, fd - 1)?;
         }
-        first = last.wrapping_add(1);
+        first = first.max(fd + 1);
     }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Result<()> {
+    // SAFETY: see above; no owner of any of them is reachable in this process.
+    unsafe { syscall!(Sysno::close_range, first, last, 0) }?;
     Ok(())
 }
