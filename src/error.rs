@@ -231,8 +231,7 @@ pub fn write_stderr(text: &str) {
     let _ = sys::io::write_all(std::io::stderr().as_fd(), text.as_bytes());
 }
 
-/// The text with everything visible that a terminal would obey: control characters, escapes,
-/// and the marks that change the direction of writing.
+/// The text with everything visible that a terminal would obey.
 pub fn escape(text: &str) -> String {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         // Nearly always; lists ask for each cell.
@@ -244,16 +243,26 @@ pub fn escape(text: &str) -> String {
             '\n' => escaped.write_str("\\n"),
             '\r' => escaped.write_str("\\r"),
             '\t' => escaped.write_str("\\t"),
-            '\0'..='\x1f' | '\x7f' => write!(escaped, "\\x{:02x}", character as u32),
-            '\u{80}'..='\u{9f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{feff}' => write!(escaped, "\\u{{{:x}}}", character as u32),
-            _ => escaped.write_char(character),
+            _ if !is_obeyed(character) => escaped.write_char(character),
+            '\0'..='\x7f' => write!(escaped, "\\x{:02x}", character as u32),
+            _ => write!(escaped, "\\u{{{:x}}}", character as u32),
         };
     }
     escaped
+}
+
+/// Whether a terminal would obey a character: control characters, escapes, and the marks that change
+/// the direction of writing.
+pub fn is_obeyed(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}'
+    )
 }
 
 #[cfg(test)]

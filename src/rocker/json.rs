@@ -1,5 +1,6 @@
 //! Values that are shown: how they are put together, and their text, compact or indented.
 
+use crate::error::is_obeyed;
 use miniserde::json::{Array, Number, Object, Value};
 use std::collections::BTreeMap;
 
@@ -133,12 +134,7 @@ fn write_string(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '\0'..='\x1f'
-            | '\x7f'..='\u{9f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{feff}' => {
+            _ if is_obeyed(character) => {
                 out.push_str("\\u");
                 for shift in [12, 8, 4, 0] {
                     let digit = (character as u32 >> shift) & 15;
