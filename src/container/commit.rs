@@ -6,6 +6,7 @@ use super::userns;
 use crate::error::Result;
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
 use crate::sys::signal;
+use std::collections::BTreeSet;
 
 /// What goes into the new image besides the files.
 #[derive(Debug, Clone, Default)]
@@ -74,22 +75,13 @@ fn layers(record: &Record) -> Vec<LayerInfo> {
     pairs.map(|(digest, size)| LayerInfo { digest: digest.clone(), size }).collect()
 }
 
-/// The records of all containers. Damaged ones are passed over: their containers cannot run. What
-/// cannot be read now is an error: the layers of that container are in use.
-fn in_use(engine: &Engine) -> Result<Vec<Record>> {
-    let mut records = Vec::new();
-    for id in engine.ids()? {
-        if let Some(container) = engine.open_id(&id)? {
-            records.extend(container.sound_record()?);
-        }
-    }
-    Ok(records)
-}
-
 /// Removes the layers that neither an image nor a container uses. Gives their digests.
 pub fn collect(engine: &Engine) -> Result<Vec<String>> {
-    let layers = |record: Record| record.layers;
-    engine.images.collect(&|| Ok(in_use(engine)?.into_iter().flat_map(layers).collect()))
+    engine.images.collect(&|| {
+        let mut layers = BTreeSet::new();
+        engine.each_record(&mut |record| layers.extend(record.layers))?;
+        Ok(layers)
+    })
 }
 
 /// Removes names of images, or by their ids the images, and gives what became of each. Their layers
@@ -100,6 +92,7 @@ pub fn remove_images(
     force: bool,
 ) -> Result<Vec<Result<image::Removed>>> {
     super::state::sweep(engine)?;
-    let users = in_use(engine)?.into_iter().map(|record| (record.image_id, record.name));
-    engine.images.remove(names, &users.collect::<Vec<_>>(), force)
+    let mut users = Vec::new();
+    engine.each_record(&mut |record| users.push((record.image_id, record.name)))?;
+    engine.images.remove(names, &users, force)
 }

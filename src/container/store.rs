@@ -170,6 +170,19 @@ impl Engine {
         Ok(names.iter().filter_map(|name| id_of(name)).collect())
     }
 
+    /// Shows the record of every container. Damaged ones are passed over: their containers cannot run.
+    /// What cannot be read now is an error: the container may use all that it names.
+    pub fn each_record(&self, see: &mut dyn FnMut(Record)) -> Result<()> {
+        for id in self.ids()? {
+            if let Some(container) = self.open_id(&id)?
+                && let Some(record) = container.sound_record()?
+            {
+                see(record);
+            }
+        }
+        Ok(())
+    }
+
     /// Finds a container by id, name, or the beginning of one id. A name may have docker's `/` before it.
     pub fn resolve(&self, name: &str) -> Result<Container> {
         let name = name.strip_prefix('/').unwrap_or(name);

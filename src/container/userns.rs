@@ -65,9 +65,10 @@ pub fn choose(engine: &Engine, asked: Option<Asked>) -> Result<(Option<IdMap>, O
             let turn = engine.containers()?;
             fs::lock(turn.as_fd(), Lock::Exclusive).context("lock the containers")?;
             let mut taken = given_to_users();
-            for map in in_use(engine)? {
-                taken.extend([(map.uid, map.size), (map.gid, map.size)]);
-            }
+            engine.each_record(&mut |record| {
+                let range = |map: IdMap| [(map.uid, map.size), (map.gid, map.size)];
+                taken.extend(record.userns.into_iter().flat_map(range));
+            })?;
             let start = free(&taken).ok_or_else(|| {
                 Error::new("userns auto: all ranges of ids are taken")
                     .hint("rocker rm removes containers; or name a range, UID:GID:SIZE")
@@ -75,17 +76,6 @@ pub fn choose(engine: &Engine, asked: Option<Asked>) -> Result<(Option<IdMap>, O
             Ok((Some(IdMap { uid: start, gid: start, size: SIZE }), Some(turn)))
         }
     }
-}
-
-/// The ids that containers have. Damaged ones are passed over: they cannot run.
-fn in_use(engine: &Engine) -> Result<Vec<IdMap>> {
-    let mut found = Vec::new();
-    for id in engine.ids()? {
-        if let Some(container) = engine.open_id(&id)? {
-            found.extend(container.sound_record()?.and_then(|record| record.userns));
-        }
-    }
-    Ok(found)
 }
 
 /// What users of this host may give to namespaces of their own: start and number of each range.
