@@ -209,10 +209,7 @@ pub fn kill(engine: &Engine, name: &str, signal: u32) -> Result<()> {
         // It may have been started again since we looked first.
         state = Some(now);
     }
-    let pidfd = match state.filter(|state| state.status == Status::Running) {
-        Some(state) => processes::open(state.pid, state.pid_start)?,
-        None => None,
-    };
+    let pidfd = state.map_or(Ok(None), |state| state.running())?;
     let pidfd = pidfd.ok_or_else(|| not_running(name))?;
     send(pidfd.as_fd(), signal)?;
     unless(unwritten)

@@ -3,7 +3,7 @@
 use super::options::{ExecOptions, Ran};
 use super::output::Output;
 use super::protocol::CHUNK;
-use super::record::{State, Status};
+use super::record::State;
 use super::relay::{self, RawMode};
 use super::security;
 use super::spec::add_variable;
@@ -14,7 +14,6 @@ use super::{runtime_spec, wiring};
 use crate::cgroups;
 use crate::error::{Context, ENGINE, Error, Result, warn};
 use crate::runtime::create::{Setup, forget_caller};
-use crate::runtime::state as processes;
 use crate::runtime::{self, Process, Program, Stdio, Target};
 use crate::sys::process::Namespaces;
 use crate::sys::{Errno, io, process};
@@ -28,11 +27,7 @@ pub fn exec(engine: &Engine, name: &str, options: ExecOptions) -> Result<Ran> {
     let state = settle(engine, &container);
     container.unlock();
     let state = state?.ok_or_else(|| no_such_container(name))?;
-    let pidfd = match state.status {
-        Status::Running => processes::open(state.pid, state.pid_start)?,
-        _ => None,
-    };
-    let pidfd = pidfd.ok_or_else(|| not_running(name))?;
+    let pidfd = state.running()?.ok_or_else(|| not_running(name))?;
     let relay = begin(&container, &state, pidfd.as_fd(), &options).map_err(|error| {
         // It may have ended since it was looked at. As with docker, only what goes wrong in a running
         // container counts as the engine's.

@@ -389,28 +389,24 @@ impl Keeper {
         // `stop` may have left its mark meanwhile.
         let mut stored = self.container.stored_state().unwrap_or_else(|_| self.state.clone());
         let again = self.next_start(&stored, code);
-        let status = match again {
-            Some(_) => Status::Restarting,
-            None if stored.stopping => Status::Stopped,
-            None => Status::Exited,
-        };
-        if again.is_none() {
-            layer::release(&self.engine, &self.container, &self.state);
+        match again {
+            // This keeper stays.
+            Some(_) => (stored.status, stored.pid) = (Status::Restarting, 0),
+            None => {
+                layer::release(&self.engine, &self.container, &self.state);
+                stored.end();
+            }
         }
         stored.forget_networks();
-        let ended = State {
-            status,
-            pid: 0,
-            keeper: if again.is_some() { stored.keeper } else { 0 },
-            cgroups: if removed { Vec::new() } else { stored.cgroups.clone() },
-            finished: time::now(),
-            finished_uptime: time::since_boot(),
-            exit_code: code,
-            oom_killed,
-            ..stored
-        };
+        if removed {
+            stored.cgroups.clear();
+        }
+        stored.finished = time::now();
+        stored.finished_uptime = time::since_boot();
+        stored.exit_code = code;
+        stored.oom_killed = oom_killed;
         // Where the disk is full the container still is shown as exited, from the kernel's facts.
-        let _ = self.container.write_state(&ended, again.is_none());
+        let _ = self.container.write_state(&stored, again.is_none());
         self.container.unlock();
         again
     }

@@ -169,7 +169,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Ok(Some(state)) => state,
         // Its files are damaged: what runs under its id is found by its groups.
         Err(error) if !force => return Err(error),
-        Err(_) => State::empty(),
+        Err(_) => State::default(),
     };
     let runs = state.status == Status::Restarting || state.has_first_process(&boot_id()?);
     if runs && !force {

@@ -11,7 +11,6 @@ use crate::network::links::{End, Links};
 use crate::network::store::{DEFAULT, Network, Wanted};
 use crate::network::up;
 use crate::network::{Store, ipam};
-use crate::runtime::state as processes;
 use crate::sys::fs::Lock;
 use crate::sys::{Errno, time};
 use std::os::fd::{AsFd, OwnedFd};
@@ -123,10 +122,7 @@ fn open(engine: &Engine, name: &str) -> Result<Open> {
     let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?.ok_or_else(|| no_such_container(name))?;
     let record = container.record()?;
-    let pidfd = match state.status {
-        Status::Running => processes::open(state.pid, state.pid_start)?,
-        _ => None,
-    };
+    let pidfd = state.running()?;
     Ok(Open { container, record, state, pidfd })
 }
 

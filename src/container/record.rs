@@ -1,10 +1,12 @@
 //! What is stored of a container: the durable record and the state of its processes.
 
 use crate::cgroups::Limits;
+use crate::error::Result;
 use crate::namespace::userns::IdMap;
-use crate::runtime::state::is_running;
+use crate::runtime::state as processes;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// `record.json`: what a container is. Survives a reboot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -207,8 +209,9 @@ pub struct DeviceRule {
 }
 
 /// The words that `ps` shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
+    #[default]
     #[serde(rename = "created")]
     Created,
     #[serde(rename = "running")]
@@ -252,7 +255,7 @@ impl Status {
 ///
 /// The first ten keys are the documented ones. A process in it is believed only together with
 /// its start time and in the boot that is named.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     /// Of the first process; 0 when nothing runs.
     pub pid: u32,
@@ -308,53 +311,31 @@ impl State {
     /// Whether a process of the container, or its keeper, is still there.
     pub fn has_processes(&self, boot: &str) -> bool {
         self.has_first_process(boot)
-            || self.boot_id == boot && is_running(self.keeper, self.keeper_start)
+            || self.boot_id == boot && processes::is_running(self.keeper, self.keeper_start)
     }
 
     /// Whether the container's first process is still there.
     pub fn has_first_process(&self, boot: &str) -> bool {
-        self.boot_id == boot && is_running(self.pid, self.pid_start)
+        self.boot_id == boot && processes::is_running(self.pid, self.pid_start)
+    }
+
+    /// The container's first process, where its program runs.
+    pub fn running(&self) -> Result<Option<OwnedFd>> {
+        match self.status {
+            Status::Running => processes::open(self.pid, self.pid_start),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes it that of a container without processes.
+    pub fn end(&mut self) {
+        self.status = if self.stopping { Status::Stopped } else { Status::Exited };
+        (self.pid, self.keeper) = (0, 0);
     }
 
     /// Forgets what it had of networks when it ran.
     pub fn forget_networks(&mut self) {
         self.net = Default::default();
         self.port_mapping.clear();
-    }
-
-    /// The state of nothing.
-    pub fn empty() -> Self {
-        Self {
-            pid: 0,
-            id: String::new(),
-            name: String::new(),
-            command: String::new(),
-            created_time: String::new(),
-            status: Status::Created,
-            volume: Vec::new(),
-            port_mapping: Vec::new(),
-            network: String::new(),
-            net: Default::default(),
-            image_name: String::new(),
-            created: 0,
-            pid_start: 0,
-            keeper: 0,
-            keeper_start: 0,
-            keeper_lock: 0,
-            cgroups: Vec::new(),
-            boot_id: String::new(),
-            started: 0,
-            finished: 0,
-            exit_code: 0,
-            oom_killed: false,
-            error: String::new(),
-            stopping: false,
-            layer: String::new(),
-            stay_down: false,
-            restarts: 0,
-            created_uptime: 0,
-            started_uptime: 0,
-            finished_uptime: 0,
-        }
     }
 }

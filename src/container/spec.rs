@@ -327,7 +327,7 @@ pub fn first_state(record: &Record) -> State {
         image_name: record.image.clone(),
         created: record.created,
         created_uptime: time::since_boot(),
-        ..State::empty()
+        ..State::default()
     }
 }
 

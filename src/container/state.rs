@@ -96,9 +96,7 @@ fn derive(state: State, boot: &str) -> (State, bool) {
     if state.status != Status::Restarting {
         state.exit_code = UNSEEN;
     }
-    state.status = if state.stopping { Status::Stopped } else { Status::Exited };
-    state.pid = 0;
-    state.keeper = 0;
+    state.end();
     (state, true)
 }
 
@@ -274,7 +272,7 @@ fn dead(container: &Container) -> State {
         name,
         status: Status::Dead,
         image_name: record.map(|record| record.image).unwrap_or_default(),
-        ..State::empty()
+        ..State::default()
     }
 }
 
@@ -316,7 +314,7 @@ fn sweep_one(engine: &Engine, tmp: &Dir, name: &str) -> Result<()> {
         return Ok(());
     }
     // Nothing of it runs under a keeper; named by its id, its groups can be found.
-    let state = state.unwrap_or_else(|_| State::empty());
+    let state = state.unwrap_or_else(|_| State::default());
     clean_up(engine, &container, &state)?;
     let name = container.record().map(|record| record.name).unwrap_or_else(|_| id.to_owned());
     erase(engine, &container, &name)

@@ -2,7 +2,7 @@
 
 use super::Keeper;
 use super::start::{bring_up, note_failure};
-use crate::container::record::{State, Status};
+use crate::container::record::State;
 use crate::container::state::clean_up;
 use crate::container::{layer, restart};
 use crate::sys::{io, time, tty};
@@ -75,12 +75,12 @@ impl Keeper {
     }
 
     /// Writes down that the container does not run, and unlocks it.
-    fn stay_down(&self, state: State) {
+    fn stay_down(&self, mut state: State) {
         layer::release(&self.engine, &self.container, &state);
-        let status = if state.stopping { Status::Stopped } else { Status::Exited };
-        let ended = State { status, pid: 0, keeper: 0, cgroups: Vec::new(), ..state };
+        state.end();
+        state.cgroups.clear();
         // Where the disk is full it still is shown as exited, from the kernel's facts.
-        let _ = self.container.write_state(&ended, true);
+        let _ = self.container.write_state(&state, true);
         self.container.unlock();
     }
 }

@@ -231,18 +231,13 @@ fn note_running(
 
 /// Writes down that the container could not be started: that is an end too, with its code and time.
 pub fn note_failure(container: &Container, mut state: State, error: &Error) {
+    state.end();
     state.forget_networks();
-    let failed = State {
-        status: Status::Exited,
-        pid: 0,
-        keeper: 0,
-        cgroups: Vec::new(),
-        finished: time::now(),
-        finished_uptime: time::since_boot(),
-        exit_code: error.code,
-        error: error.to_string(),
-        ..state
-    };
+    state.cgroups.clear();
+    state.finished = time::now();
+    state.finished_uptime = time::since_boot();
+    state.exit_code = error.code;
+    state.error = error.to_string();
     // The error is told all the same.
-    let _ = container.write_state(&failed, false);
+    let _ = container.write_state(&state, false);
 }

@@ -307,7 +307,7 @@ mod tests {
             exit_code: 143,
             port_mapping: vec!["0.0.0.0:8080->80/tcp".into()],
             stopping: true,
-            ..State::empty()
+            ..State::default()
         }
     }
 
