@@ -1,13 +1,13 @@
 //! What commands do with networks: who uses them, and connecting a container that is there.
 
-use super::membership::{check_aliases, joined, parse_mac, plain_addresses};
+use super::membership::{check_aliases, joined, plain_addresses};
 use super::names;
 use super::record::{Endpoint, Membership, NetState, Record, State, Status};
 use super::state::settle;
 use super::store::{Container, Engine, is_id, no_such_container};
 use super::wiring::{self, lead_ports, lease, lives};
 use crate::error::{Error, Result, warn};
-use crate::network::links::{End, Links};
+use crate::network::links::Links;
 use crate::network::store::{DEFAULT, Network, Wanted};
 use crate::network::up;
 use crate::network::{Store, ipam};
@@ -24,7 +24,7 @@ pub struct ConnectOptions {
 
 /// Makes a network and brings it up.
 pub fn create_network(engine: &Engine, wanted: Wanted) -> Result<Network> {
-    let created = time::now() / 1_000_000_000;
+    let created = time::seconds();
     let (network, up) = up::create(&wiring::store(engine)?, &Wanted { created, ..wanted })?;
     wiring::complete(engine, &up)?;
     Ok(network)
@@ -130,7 +130,7 @@ fn open(engine: &Engine, name: &str) -> Result<Open> {
 pub fn connect(engine: &Engine, name: &str, of: &str, options: &ConnectOptions) -> Result<()> {
     let store = wiring::store(engine)?;
     let network = match name {
-        DEFAULT => up::default_network(&store, time::now() / 1_000_000_000)?,
+        DEFAULT => up::default_network(&store, time::seconds())?,
         _ => store.find(name)?,
     };
     let Open { container, mut record, mut state, pidfd } = open(engine, of)?;
@@ -200,9 +200,7 @@ fn attach(
     };
     lease(engine, store, network, record, &mut endpoint, membership)?;
     let netns = inside.namespace()?;
-    let mac = parse_mac(&endpoint.mac)?;
-    let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
-    let connected = up.connect(&record.id, &end, !state.net.ports.is_empty());
+    let connected = wiring::plug(&mut up, &record.id, &endpoint, netns.as_fd(), &state.net);
     let others = state.net.endpoints.len();
     state.net.endpoints.push(endpoint);
     // A way out stays where it is.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// The image for a command line that names none.
 const DEFAULT_IMAGE: &str = "busybox";
 /// Smaller limits leave a program no room to start.
-const LEAST_MEMORY: u64 = 6 << 20;
+pub const LEAST_MEMORY: u64 = 6 << 20;
 /// Docker's time between the stop signal and SIGKILL.
 const STOP_SECONDS: i64 = 10;
 /// Files of the container's own that appear below /etc.
@@ -61,7 +61,7 @@ pub fn record(options: &Options, image: &Image, words: &[String], id: String) ->
         image_id: image.id.clone(),
         layers: image.layers.iter().map(|layer| layer.digest.clone()).collect(),
         layer_sizes: image.layers.iter().map(|layer| layer.size).collect(),
-        created: time::now() / 1_000_000_000,
+        created: time::seconds(),
         args,
         entrypoint: Some(entrypoint),
         env: environment(options, &config.env)?,

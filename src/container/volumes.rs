@@ -95,7 +95,7 @@ fn make(dir: &Dir, name: &str, labels: &BTreeMap<String, String>) -> Result<Volu
         return Ok(volume);
     }
     there(own.mkdir(DATA, 0o755)).context(what())?;
-    let created = time::now() / 1_000_000_000;
+    let created = time::seconds();
     let volume = Volume { name: name.to_owned(), created, labels: labels.clone() };
     own.replace(DEFINITION, json::to_string(&volume).as_bytes(), true).context(what())?;
     own.sync().and_then(|()| dir.sync()).context(what())?;

@@ -19,7 +19,7 @@ use crate::sys::fs::Lock;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};
 use crate::sys::{Errno, limits, proc, time};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where a published port leads when there is no network: no socket connects to all hosts.
 const NOBODY: Address = Address { v6: false, number: 0xffff_ffff };
@@ -86,7 +86,7 @@ pub fn prepare(engine: &Engine, by_default: bool) -> Result<bool> {
         return Ok(true);
     }
     let ready = store(engine).and_then(|store| {
-        let network = up::default_network(&store, time::now() / 1_000_000_000)?;
+        let network = up::default_network(&store, time::seconds())?;
         up::ensure(&store, &network)
     });
     match ready {
@@ -213,7 +213,7 @@ fn connect(
     loop {
         let network = match &*wanted.network {
             // It may have been removed while this container waited to be started again.
-            DEFAULT => up::default_network(store, time::now() / 1_000_000_000)?,
+            DEFAULT => up::default_network(store, time::seconds())?,
             name => store.find(name)?,
         };
         let mut endpoint = Endpoint {
@@ -468,13 +468,23 @@ impl Wiring {
         let mut inside = home.inside(there.as_fd())?;
         let netns = inside.namespace()?;
         for (up, endpoint) in self.ups.iter_mut().zip(&net.endpoints) {
-            let mac = parse_mac(&endpoint.mac)?;
-            let end = End { name: &endpoint.interface, mac, netns: netns.as_fd() };
-            up.connect(&record.id, &end, !net.ports.is_empty())?;
+            plug(up, &record.id, endpoint, netns.as_fd(), net)?;
         }
         configure(&mut inside, &net.endpoints)?;
         lead_ports(net, &[], &net.endpoints)
     }
+}
+
+/// Connects a container, whose network namespace `netns` is, to one of its networks.
+pub fn plug(
+    up: &mut Up,
+    id: &str,
+    endpoint: &Endpoint,
+    netns: BorrowedFd<'_>,
+    net: &NetState,
+) -> Result<()> {
+    let end = End { name: &endpoint.interface, mac: parse_mac(&endpoint.mac)?, netns };
+    up.connect(id, &end, !net.ports.is_empty())
 }
 
 /// Gives the interfaces of a container their addresses.

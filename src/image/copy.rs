@@ -15,7 +15,7 @@ use crate::sys::xattr::{self, Target};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
@@ -177,13 +177,18 @@ impl<'a> Copier<'a> {
     /// Ends a directory: what is in it no longer changes its time.
     fn leave(&mut self, from: &Dir, to: &Dir, level: &Level) -> Result<()> {
         let xattrs = self.attributes(Target::Open(from.as_fd()))?;
-        let stat = &level.stat;
-        file::set_owner(to.as_fd(), stat.uid, stat.gid).context("chown")?;
-        self.set_attributes(Target::Open(to.as_fd()), &xattrs)?;
-        file::set_mode(to.as_fd(), stat.mode).context("chmod")?;
-        file::set_modified(to.as_fd(), stat.modified).context("set the time")?;
-        self.describe(stat, &xattrs, level.name.as_bytes());
+        self.dress(to.as_fd(), &level.stat, &xattrs)?;
+        self.describe(&level.stat, &xattrs, level.name.as_bytes());
         Ok(())
+    }
+
+    /// Gives a copy the owner, the attributes, the mode and the time of the original, in an order in
+    /// which none undoes another.
+    fn dress(&mut self, to: BorrowedFd<'_>, stat: &Stat, xattrs: &Xattrs) -> Result<()> {
+        file::set_owner(to, stat.uid, stat.gid).context("chown")?;
+        self.set_attributes(Target::Open(to), xattrs)?;
+        file::set_mode(to, stat.mode).context("chmod")?;
+        file::set_modified(to, stat.modified).context("set the time")
     }
 
     /// Copies one entry. Gives both directories where it is one.
@@ -266,10 +271,7 @@ impl<'a> Copier<'a> {
         let target = to.create(name, 0o600)?;
         let (size, content) = self.content(source, &target)?;
         self.size = self.size.saturating_add(size);
-        file::set_owner(target.as_fd(), stat.uid, stat.gid).context("chown")?;
-        self.set_attributes(Target::Open(target.as_fd()), &xattrs)?;
-        file::set_mode(target.as_fd(), stat.mode).context("chmod")?;
-        file::set_modified(target.as_fd(), stat.modified).context("set the time")?;
+        self.dress(target.as_fd(), stat, &xattrs)?;
         self.describe(stat, &xattrs, &[]);
         if let (Some(digest), Some(content)) = (&mut self.digest, content) {
             digest.number(size);

@@ -1,15 +1,13 @@
 //! Numbers as people write and read them: limits, processors, lengths of time, and sizes that are shown.
 
 use crate::container::size::{self, decimal};
+use crate::container::spec::LEAST_MEMORY;
 use crate::error::{Error, Result};
 
 /// A whole number.
 pub fn whole(text: &str) -> Result<i64> {
     text.parse().map_err(|_| Error::new("not a whole number"))
 }
-
-/// The smallest memory limit: less does not hold a program and its start.
-const LEAST_MEMORY: u64 = 6 << 20;
 
 /// A memory limit in bytes; 0 is none, as with docker.
 pub fn parse_memory(text: &str) -> Result<Option<u64>> {

@@ -29,6 +29,11 @@ pub fn now() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// Seconds since the epoch.
+pub fn seconds() -> i64 {
+    now() / SECOND
+}
+
 /// Nanoseconds since the boot, the time that the machine slept included. Unlike the time of day
 /// it is always right.
 pub fn since_boot() -> i64 {

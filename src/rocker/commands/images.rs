@@ -165,7 +165,7 @@ fn holds(image: &Image, filter: &Filter) -> bool {
 
 /// One image under docker's keys.
 fn row(image: &Image, full: bool) -> Value {
-    let ago = units::duration(time::now() / 1_000_000_000 - image.created) + " ago";
+    let ago = units::duration(time::seconds() - image.created) + " ago";
     let size = units::size(image.size);
     json::object(&mut [
         ("Containers", Part::Text("N/A")),
