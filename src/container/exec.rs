@@ -165,26 +165,27 @@ impl Relay {
             self.output.watch(),
         ];
         io::poll(&mut list, -1).context("wait for the program")?;
-        let ready = list.map(|entry| entry.ready());
-        if ready[1] {
+        let [ended, signalled, typed, takes_input, stdout, stderr, takes_output] =
+            list.map(|entry| entry.ready());
+        if signalled {
             self.take_signals(signals, false)?;
         }
-        if ready[6] {
+        if takes_output {
             let flushed = self.output.flush();
             self.written(flushed)?;
         }
-        if ready[3] {
+        if takes_input {
             self.streams.write_input();
         }
-        if ready[2] {
+        if typed {
             self.read_input(&stdin, buffer)?;
         }
-        for index in 0..2 {
-            if ready[4 + index] && !self.output.is_waiting() {
+        for (index, written) in [stdout, stderr].into_iter().enumerate() {
+            if written && !self.output.is_waiting() {
                 self.pass_output(index, buffer)?;
             }
         }
-        Ok(ready[0])
+        Ok(ended)
     }
 
     /// Takes what the program wrote before it ended. False when there is no more.

@@ -191,23 +191,25 @@ impl Keeper {
         let behind = self.clients.iter().any(Client::is_behind);
         // Others wait at the socket until there is room.
         let listener = self.running.listener.as_ref().filter(|_| !self.crowded).map(AsFd::as_fd);
+        let outputs = self.running.streams.outputs.each_ref().map(|output| {
+            // A client that is behind holds the output back, as a full pipe does.
+            let output = output.as_ref().filter(|_| !behind);
+            output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd()))
+        });
+        let proxy = self.running.wiring.proxy.as_ref();
         let mut list = vec![
             io::Poll::readable(self.running.process.child.pidfd.as_fd()),
             io::Poll::readable(self.signals.as_fd()),
             listener.map_or(io::Poll::nothing(), io::Poll::readable),
             self.running.streams.watch_input().map_or(io::Poll::nothing(), io::Poll::writable),
+            outputs[0],
+            outputs[1],
+            proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())),
         ];
-        for output in &self.running.streams.outputs {
-            // A client that is behind holds the output back, as a full pipe does.
-            let output = output.as_ref().filter(|_| !behind);
-            list.push(output.map_or(io::Poll::nothing(), |file| io::Poll::readable(file.as_fd())));
-        }
         for client in &self.clients {
             let socket = client.socket.as_fd();
             list.push(io::Poll::on(socket, client.may_send(), client.is_behind()));
         }
-        let proxy = self.running.wiring.proxy.as_ref();
-        list.push(proxy.map_or(io::Poll::nothing(), |proxy| io::Poll::readable(proxy.watch())));
         match io::poll(&mut list, timeout) {
             Err(_) => return true,
             Ok(0) if self.crowded => self.crowded = false,
@@ -218,35 +220,40 @@ impl Keeper {
             }
             Ok(_) => {}
         }
-        let mut ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
+        let ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
-        if ready[0] {
+        let [ended, signalled, called, takes_input, stdout, stderr, published, clients @ ..] =
+            &ready[..]
+        else {
+            return false;
+        };
+        if *ended {
             self.give_mounts();
         }
-        if ready.pop() == Some(true) {
+        if *published {
             self.running.wiring.carry(&self.container);
         }
-        if ready[1] {
+        if *signalled {
             self.take_signals();
         }
-        if ready[3] {
+        if *takes_input {
             self.running.streams.write_input();
         }
-        for index in 0..2 {
-            if ready[4 + index] {
+        for (index, written) in [stdout, stderr].into_iter().enumerate() {
+            if *written {
                 self.pass_output(index, buffer);
             }
         }
-        for (index, ready) in ready[6..].iter().enumerate() {
+        for (index, ready) in clients.iter().enumerate() {
             if *ready {
                 self.serve_client(index, buffer);
             }
         }
-        if ready[2] {
+        if *called {
             self.let_in();
         }
         self.settle_clients();
-        ready[0]
+        *ended
     }
 
     fn let_in(&mut self) {

@@ -235,25 +235,28 @@ impl Loop {
         ];
         let timeout = if held_back { KEY_MILLISECONDS } else { -1 };
         let count = io::poll(&mut list, timeout).context("wait for the container")?;
-        let ready = list.map(|entry| (entry.can_read(), entry.can_write()));
+        let [keeper, signalled, typed, caller] = &list;
+        let (heard, takes_more) = (keeper.can_read(), keeper.can_write());
+        let (signalled, typed) = (signalled.can_read(), typed.can_read());
+        let takes_output = caller.can_write();
         if count == 0 && held_back {
             let held = self.keys.release();
             self.send_input(&held)?;
         }
-        if ready[0].1 {
+        if takes_more {
             self.send_waiting()?;
         }
-        if ready[1].0 {
+        if signalled {
             self.take_signals(signals)?;
         }
-        if reading && ready[2].0 && self.read_input(&stdin, buffer)? {
+        if reading && typed && self.read_input(&stdin, buffer)? {
             return Ok(Some(Left::Detached));
         }
-        if ready[3].1 {
+        if takes_output {
             let flushed = self.output.flush();
             return written(flushed);
         }
-        match ready[0].0 {
+        match heard {
             true => self.read_keeper(buffer),
             false => Ok(None),
         }
