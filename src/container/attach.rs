@@ -7,7 +7,7 @@ use super::relay::{self, Left, Relay};
 use super::state::{current, on_socket};
 use super::store::{Container, Engine, no_such_container, not_running};
 use crate::error::{Context, Result};
-use crate::runtime::state as processes;
+use crate::runtime::processes;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, OwnedFd};
 

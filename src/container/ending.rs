@@ -4,7 +4,7 @@ use super::record::{Record, State, Status};
 use super::state::{self, settle};
 use super::store::{Container, Engine, not_running};
 use crate::error::{Cause, Context, Error, Result, debug};
-use crate::runtime::state as processes;
+use crate::runtime::processes;
 use crate::sys::{Errno, io, process};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

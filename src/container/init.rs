@@ -6,7 +6,7 @@ use super::state::list;
 use super::store::Engine;
 use crate::error::{Context, Error, Result, report, warn};
 use crate::namespace::net;
-use crate::runtime::state as processes;
+use crate::runtime::processes;
 use crate::sys::fs;
 use crate::sys::mount::{self, Attr};
 use crate::sys::process::{self, End, Exit};

@@ -7,7 +7,7 @@ use super::userns;
 use crate::error::{Context, Error, Result};
 use crate::image::{self, WHOLE};
 use crate::namespace::scratch;
-use crate::runtime::state::is_running;
+use crate::runtime::processes::is_running;
 use crate::sys::fs::{self, Dir};
 use crate::sys::xattr::{self, Target};
 use crate::sys::{Errno, mount, proc, statfs};

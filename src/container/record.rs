@@ -3,7 +3,7 @@
 use crate::cgroups::Limits;
 use crate::error::Result;
 use crate::namespace::userns::IdMap;
-use crate::runtime::state as processes;
+use crate::runtime::processes;
 use miniserde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

@@ -14,7 +14,7 @@ use crate::network::store::{DEFAULT, Network, Pool};
 use crate::network::up::{self, Up};
 use crate::network::{Address, Store};
 use crate::runtime::Process;
-use crate::runtime::state as processes;
+use crate::runtime::processes;
 use crate::sys::fs::Lock;
 use crate::sys::inet::{self, Peer};
 use crate::sys::process::{self, Namespaces};

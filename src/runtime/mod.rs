@@ -6,11 +6,11 @@ pub mod create;
 pub mod exec;
 mod executable;
 pub mod init;
+pub mod processes;
 pub mod program;
 pub mod reaper;
 pub mod report;
 pub mod spec;
-pub mod state;
 pub mod userns;
 pub mod words;
 

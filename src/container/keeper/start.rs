@@ -11,7 +11,7 @@ use crate::container::{layer, membership, runtime_spec, security};
 use crate::error::{Context, Error, Result};
 use crate::namespace::net;
 use crate::runtime::create::Setup;
-use crate::runtime::state::start_time;
+use crate::runtime::processes::start_time;
 use crate::runtime::{self, Network, Process, Spec, Stdio, report};
 use crate::sys::{io, proc, process, time, tty};
 use std::os::fd::{AsFd, OwnedFd};
