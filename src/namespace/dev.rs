@@ -6,6 +6,8 @@ use crate::error::{Context, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
 use crate::sys::{Errno, tty};
+use std::borrow::Cow;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Name, major and minor number of the nodes that programs expect.
@@ -90,13 +92,17 @@ fn make_node(dev: &Dir, device: &Device) -> Result<()> {
 /// The group of terminals, with docker as on most systems.
 pub const TERMINALS: u32 = 5;
 
-/// Mounts and fills /dev. The directory is there and is no link. `terminals` is another group of
-/// the terminals than the usual one, or none at all.
-pub fn mount_dev(
-    shm_bytes: Option<u64>,
-    devices: &[Device],
-    terminals: Option<Option<u32>>,
-) -> Result<()> {
+/// The group that terminals are given, as the host numbers it.
+#[derive(Debug, Clone, Copy)]
+pub enum Group {
+    Usual,
+    Of(u32),
+    /// That of whoever opens one.
+    None,
+}
+
+/// Mounts and fills /dev. The directory is there and is no link.
+pub fn mount_dev(shm_bytes: Option<u64>, devices: &[Device], terminals: Group) -> Result<()> {
     let attr = Attr::NO_SUID | Attr::NO_EXEC | Attr::STRICT_ATIME;
     mount::create(c"tmpfs", c"/dev", attr, c"mode=755,size=65536k")
         .context("mount tmpfs on /dev")?;
@@ -112,13 +118,14 @@ pub fn mount_dev(
         dev.mkdir(name, 0o755).context(format_args!("make /dev/{name}"))?;
     }
     let private = Attr::NO_SUID | Attr::NO_EXEC;
-    let group = terminals.map(|group| {
-        let group = group.map(|group| format!(",gid={group}")).unwrap_or_default();
-        c_string(&format!("newinstance,ptmxmode=0666,mode=0620{group}"))
-    });
-    let group = group.transpose()?;
-    let options = group.as_deref().unwrap_or(c"newinstance,ptmxmode=0666,mode=0620,gid=5");
-    mount::create(c"devpts", c"/dev/pts", private, options).context("mount devpts on /dev/pts")?;
+    let options: Cow<'_, CStr> = match terminals {
+        Group::Usual => c"newinstance,ptmxmode=0666,mode=0620,gid=5".into(),
+        Group::Of(group) => {
+            c_string(&format!("newinstance,ptmxmode=0666,mode=0620,gid={group}"))?.into()
+        }
+        Group::None => c"newinstance,ptmxmode=0666,mode=0620".into(),
+    };
+    mount::create(c"devpts", c"/dev/pts", private, &options).context("mount devpts on /dev/pts")?;
     let data = private | Attr::NO_DEV;
     let asked = shm_bytes.map(|bytes| c_string(&format!("mode=1777,size={bytes}"))).transpose()?;
     let options = asked.as_deref().unwrap_or(c"mode=1777,size=65536k");

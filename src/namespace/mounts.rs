@@ -160,8 +160,7 @@ const PSEUDO: Attr = Attr(Attr::NO_SUID.0 | Attr::NO_DEV.0 | Attr::NO_EXEC.0);
 pub struct Devices<'a> {
     pub shm_bytes: Option<u64>,
     pub nodes: &'a [Device],
-    /// The group of its terminals where the container has groups of its own; there may be none.
-    pub terminals: Option<Option<u32>>,
+    pub terminals: dev::Group,
 }
 
 /// Mounts /proc and /dev, and sees that there is a place for /sys.

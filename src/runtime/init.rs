@@ -128,7 +128,10 @@ pub fn build(
     let devices = mounts::Devices {
         shm_bytes: spec.shm_bytes,
         nodes: &spec.devices,
-        terminals: spec.mapped.as_ref().map(|mapped| mapped.ids.outside(dev::TERMINALS, true)),
+        // Of groups of its own the container may have too few for that one.
+        terminals: spec.mapped.as_ref().map_or(dev::Group::Usual, |mapped| {
+            mapped.ids.outside(dev::TERMINALS, true).map_or(dev::Group::None, dev::Group::Of)
+        }),
     };
     let mounted = mounts::mount_proc_and_dev(&dir, &devices);
     let own_net = spec.namespaces.has(Namespaces::NET);
