@@ -146,13 +146,36 @@ fn build(default: u32, rules: &[Vec<Rule<'_>>]) -> Result<Vec<Step>> {
     }
 }
 
-/// Adds the conditions of a rule and its verdict. Where one does not hold, what follows goes on.
+/// Whether two conditions look at the same argument. Each is enough by itself then: runc, which
+/// docker's profiles are written for, makes a rule of each.
+fn repeats(conditions: &[Value]) -> Result<bool> {
+    let mut seen = 0_u32;
+    for condition in conditions {
+        let bit = 1 << index(condition)?;
+        if seen & bit != 0 {
+            return Ok(true);
+        }
+        seen |= bit;
+    }
+    Ok(false)
+}
+
+/// Adds a rule, or one for each of its conditions. Where it does not apply, what follows goes on.
 fn add_rule(blocks: &mut Vec<Step>, rule: &Rule<'_>) -> Result<()> {
     let tests: Vec<Vec<Test>> = rule.conditions.iter().map(condition).collect::<Result<_>>()?;
-    let mut left: usize = tests.iter().map(Vec::len).sum::<usize>() + 1;
-    if left > 200 {
+    if tests.iter().map(Vec::len).sum::<usize>() > 199 {
         return Err(wrong("has a rule with too many conditions"));
     }
+    match repeats(rule.conditions)? {
+        true => tests.into_iter().for_each(|tests| add_tests(blocks, vec![tests], rule.verdict)),
+        false => add_tests(blocks, tests, rule.verdict),
+    }
+    Ok(())
+}
+
+/// Adds conditions that have to hold together, at most 199 tests of them, and the verdict.
+fn add_tests(blocks: &mut Vec<Step>, tests: Vec<Vec<Test>>, verdict: u32) {
+    let mut left: usize = tests.iter().map(Vec::len).sum::<usize>() + 1;
     for tests in tests {
         let (mut to_next, length) = (tests.len(), tests.len());
         debug_assert!(length > 0);
@@ -174,8 +197,7 @@ fn add_rule(blocks: &mut Vec<Step>, rule: &Rule<'_>) -> Result<()> {
             });
         }
     }
-    blocks.push(give(rule.verdict));
-    Ok(())
+    blocks.push(give(verdict));
 }
 
 /// Where a test leads.
@@ -197,15 +219,26 @@ enum Test {
     Above(u32, Target, Target),
 }
 
+fn object(condition: &Value) -> Result<&Object> {
+    match condition {
+        Value::Object(object) => Ok(object),
+        _ => Err(wrong("args: is no object")),
+    }
+}
+
+/// The argument that a condition looks at.
+fn index(condition: &Value) -> Result<u32> {
+    match whole(object(condition)?, "index")? {
+        index @ 0..=5 => Ok(index as u32),
+        index => Err(wrong(&format!("args: a call has no argument {index}"))),
+    }
+}
+
 /// The tests of one condition: the high word of the argument first, then the low one.
 fn condition(condition: &Value) -> Result<Vec<Test>> {
     use Target::{Fails, Holds, On};
-    let Value::Object(object) = condition else { return Err(wrong("args: is no object")) };
-    let index = whole(object, "index")?;
-    if index > 5 {
-        return Err(wrong(&format!("args: a call has no argument {index}")));
-    }
-    let low = argument(index as u32);
+    let object = object(condition)?;
+    let low = argument(index(condition)?);
     let (value, two) = (whole(object, "value")?, whole(object, "valueTwo")?);
     let words = |value: u64| ((value >> 32) as u32, value as u32);
     let (high_value, low_value) = words(value);
@@ -286,19 +319,23 @@ fn applies(entry: &Object, capabilities: u64) -> Result<bool> {
             Some(Value::Object(filter)) => filter,
             Some(_) => return Err(wrong(&format!("{key}: is no object"))),
         };
-        let has = |list: &str, holds: &dyn Fn(&str) -> bool| -> Result<Option<bool>> {
-            let list = array(filter, list)?;
-            let any = list.iter().any(|name| matches!(name, Value::String(name) if holds(name)));
-            Ok((!list.is_empty()).then_some(any))
+        let list = array(filter, "arches")?;
+        let is_this = |name: &Value| matches!(name, Value::String(name) if name == "amd64");
+        let machine = (!list.is_empty()).then(|| list.iter().any(is_this));
+        let list = array(filter, "caps")?;
+        let has = |name: &Value| {
+            let Value::String(name) = name else { return false };
+            capabilities::parse(name).is_ok_and(|bits| bits & capabilities != 0)
         };
-        let machine = has("arches", &|name| name == "amd64")?;
-        let capable =
-            |name: &str| capabilities::parse(name).is_ok_and(|bits| bits & capabilities != 0);
+        // All of them include a rule, each excludes it.
+        let capable = (!list.is_empty()).then(|| match wanted {
+            true => list.iter().all(has),
+            false => list.iter().any(has),
+        });
         let kernel = match string(filter, "minKernel") {
             "" => None,
             version => Some(kernel_is(version)),
         };
-        let capable = has("caps", &capable)?;
         for holds in [machine, capable, kernel].into_iter().flatten() {
             applies &= holds == wanted;
         }

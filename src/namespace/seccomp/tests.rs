@@ -314,6 +314,37 @@ fn a_call_is_judged_by_the_first_rule_whose_conditions_all_hold() {
 }
 
 #[test]
+fn conditions_on_one_argument_are_each_enough() {
+    let filter = read(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [
+            {"index": 0, "value": 16, "op": "SCMP_CMP_EQ"},
+            {"index": 1, "value": 3, "op": "SCMP_CMP_EQ"},
+            {"index": 0, "value": 40, "op": "SCMP_CMP_EQ"}]}]}"#,
+    )
+    .unwrap();
+    let verdict = |arguments: &[u64]| simulate(&filter, call(number("socket"), arguments));
+    assert_eq!((verdict(&[16, 1]), verdict(&[40, 1]), verdict(&[2, 3])), (EPERM, EPERM, EPERM));
+    assert_eq!(verdict(&[2, 1]), ALLOW);
+}
+
+#[test]
+fn all_capabilities_include_a_rule_and_each_excludes_it() {
+    let filter = read(
+        r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+        {"names": ["bpf"], "action": "SCMP_ACT_ALLOW",
+         "includes": {"caps": ["CAP_SYS_CHROOT", "CAP_BPF"]}},
+        {"names": ["chroot"], "action": "SCMP_ACT_ALLOW",
+         "includes": {"caps": ["CAP_SYS_CHROOT", "CAP_CHOWN"]}},
+        {"names": ["chown"], "action": "SCMP_ACT_ALLOW",
+         "excludes": {"caps": ["CAP_BPF", "CAP_CHOWN"]}}]}"#,
+    )
+    .unwrap();
+    let verdict = |name: &str| simulate(&filter, call(number(name), &[]));
+    assert_eq!((verdict("bpf"), verdict("chroot"), verdict("chown")), (EPERM, ALLOW, EPERM));
+}
+
+#[test]
 fn a_profile_that_is_wrong_is_refused_with_the_reason() {
     let rule = |args: &str| {
         format!(
