@@ -8,8 +8,9 @@ use super::state::{current, on_socket};
 use super::store::{Container, Engine, no_such_container, not_running};
 use crate::error::{Context, Result};
 use crate::runtime::processes;
+use crate::sys::tty::Size;
 use crate::sys::{Errno, io, process};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 fn connect(engine: &Engine, container: &Container, output: bool) -> Result<OwnedFd> {
     // A name below the working directory fits into a socket address, however deep it lies.
@@ -23,6 +24,17 @@ fn connect(engine: &Engine, container: &Container, output: bool) -> Result<Owned
     Ok(socket)
 }
 
+/// Has a program that draws on its terminal draw anew: the kernel tells it of a size only where that is
+/// not the last one. The right size follows.
+fn redraw(socket: BorrowedFd<'_>) -> Result<()> {
+    let Size { rows, columns } = relay::terminal_size();
+    if rows == 0 {
+        return Ok(());
+    }
+    let other = FromClient::Resize(Size { rows: rows.saturating_add(1), columns });
+    io::send(socket, &other.encode(), None).context("send to the keeper")
+}
+
 /// Shows the output of a running container from now on, and gives it the caller's input.
 pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ran> {
     let keys = relay::parse_keys(options.detach_keys.as_deref().unwrap_or(relay::DETACH_KEYS))?;
@@ -32,8 +44,12 @@ pub fn attach(engine: &Engine, name: &str, options: &AttachOptions) -> Result<Ra
         return Err(not_running(name));
     }
     let record = container.record()?;
+    let socket = connect(engine, &container, true)?;
+    if record.tty {
+        redraw(socket.as_fd())?;
+    }
     let relay = Relay {
-        socket: connect(engine, &container, true)?,
+        socket,
         stdin: options.interactive && record.interactive,
         ends_stdin: record.ends_stdin(),
         terminal: record.tty,

@@ -124,6 +124,18 @@ fn control_p_control_q_detaches_and_attach_comes_back() {
 }
 
 #[test]
+fn a_program_draws_anew_for_who_attaches_with_a_terminal_of_the_same_size() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "trap 'stty size' WINCH; echo re''ady; while :; do sleep 0.05; done";
+    let mut terminal = Terminal::spawn(&rocker, &run(&["sh", "-c", script]), 24, 80);
+    terminal.expect("ready");
+    terminal.send("\x10\x11");
+    assert_eq!(terminal.finish(), 0);
+    let terminal = Terminal::spawn(&rocker, &["attach", "term"], 24, 80);
+    terminal.expect("24 80");
+}
+
+#[test]
 fn what_a_terminal_showed_is_in_the_log() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let mut terminal = Terminal::spawn(&rocker, &run(&["echo", "written"]), 24, 80);
