@@ -222,8 +222,13 @@ impl Keeper {
         }
         let ready: Vec<bool> = list.iter().map(io::Poll::ready).collect();
         drop(list);
+        self.answer(&ready, buffer)
+    }
+
+    /// Deals with what is ready of the list above. True when the first process has ended.
+    fn answer(&mut self, ready: &[bool], buffer: &mut [u8; CHUNK + 1]) -> bool {
         let [ended, signalled, called, takes_input, stdout, stderr, published, clients @ ..] =
-            &ready[..]
+            ready
         else {
             return false;
         };
