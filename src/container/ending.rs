@@ -33,7 +33,14 @@ struct Processes {
 
 /// Asks a container to stop, by the signal that it wants for that. Several are asked before the
 /// first is waited for, so that they take no longer together than the slowest of them.
-pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<Stopping> {
+///
+/// One that is removed at its end, with all that it has written, is not ended to be started `again`.
+pub fn ask_to_stop(
+    engine: &Engine,
+    name: &str,
+    seconds: Option<i64>,
+    again: bool,
+) -> Result<Stopping> {
     let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?;
     let Some(state) = state.filter(|state| state.status.is_alive()) else {
@@ -41,6 +48,12 @@ pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<
         return Ok(Stopping { container, processes: None, unwritten: None });
     };
     let record = container.record()?;
+    if again && record.auto_remove {
+        container.unlock();
+        let what =
+            format!("cannot restart {}: it removes itself when it ends", name.escape_debug());
+        return Err(Error::new(what).hint("without --rm it would stay"));
+    }
     // Before the signal: the keeper shall find the mark when the program ends.
     let unwritten = note(&container, &record, &State { stopping: true, ..state.clone() })?;
     container.unlock();
@@ -51,7 +64,7 @@ pub fn ask_to_stop(engine: &Engine, name: &str, seconds: Option<i64>) -> Result<
 
 /// Writes down what was asked for. Where that cannot be, as on a full disk, it is done all the same:
 /// the keeper is told that the container is not to be started again, and the error is given, for the end.
-fn note(container: &Container, record: &Record, state: &State) -> Result<Option<Error>> {
+pub(super) fn note(container: &Container, record: &Record, state: &State) -> Result<Option<Error>> {
     let Err(error) = container.write_state(state, false) else { return Ok(None) };
     if !record.restart.is_empty() {
         tell_keeper_to_end(state)?;

@@ -1,6 +1,6 @@
 //! Makes, starts and removes containers: the order of the steps, and what is undone.
 
-use super::ending::{kill_processes, lock_if_there, tell_keeper_to_end};
+use super::ending::{kill_processes, lock_if_there, note};
 use super::keeper::{self, Order};
 use super::making::{self, write_etc};
 use super::notice::Notice;
@@ -182,10 +182,13 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     }
     let record = container.record();
     if runs {
-        container.unlock();
-        if record.as_ref().is_ok_and(|record| !record.restart.is_empty()) {
-            tell_keeper_to_end(&state)?;
+        if let Ok(record) = record.as_ref()
+            && !record.restart.is_empty()
+        {
+            // Its keeper may be about to start it again, and is at our lock.
+            note(&container, record, &State { stay_down: true, ..state.clone() })?;
         }
+        container.unlock();
         kill_processes(&container, &state)?;
         if !lock_if_there(&container)? {
             return Ok(());

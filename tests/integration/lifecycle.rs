@@ -62,7 +62,8 @@ fn several_names_are_all_done_and_one_failure_gives_1() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("a", &[]);
     rocker.sleeper("b", &[]);
-    let output = rocker.run(&["rm", "-f", "a", "ghost", "b"]);
+    rocker.ok(&["stop", "-t", "0", "a", "b"]);
+    let output = rocker.run(&["rm", "a", "ghost", "b"]);
     assert_eq!((output.code, output.stdout.as_str()), (1, "a\nb\n"));
     assert!(output.stderr.contains("No such container: ghost"), "{output:?}");
     assert_eq!(rocker.ok(&["ps", "-q"]), "");
@@ -202,6 +203,38 @@ fn several_are_stopped_and_restarted_together() {
         assert!((3.0..9.0).contains(&took), "{command} took {took} s");
         assert!(names.iter().all(|name| status(&rocker, name) == state), "{command}");
     }
+}
+
+#[test]
+fn a_container_that_removes_itself_is_not_ended_by_restart() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--rm", "--net", "none"]);
+    rocker.ok(&["exec", "web", "touch", "/root/work"]);
+    let line = rocker.refused(&["restart", "-t", "0", "web"], 1);
+    assert_eq!(line, "rocker: cannot restart web: it removes itself when it ends");
+    rocker.ok(&["exec", "web", "test", "-e", "/root/work"]);
+    rocker.ok(&["stop", "-t", "0", "web"]);
+    assert_eq!(rocker.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_is_not_there_is_no_failure_of_a_forced_removal() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none", "-v", "data:/data"]);
+    let line = rocker.refused(&["volume", "rm", "-f", "data"], 1);
+    assert!(line.contains("data") && line.contains("web"), "{line}");
+    for (command, object, names) in [
+        (&["rm"][..], "container", &["no", "web"][..]),
+        (&["rmi"], "image", &["no", "busybox"]),
+        (&["volume", "rm"], "volume", &["no"]),
+        (&["network", "rm"], "network", &["no"]),
+    ] {
+        let output = rocker.run(&[command, &["-f"], names].concat());
+        assert_eq!(output.code, 0, "{output:?}");
+        assert!(output.stderr.contains(&format!("No such {object}: no")), "{output:?}");
+        assert_eq!(rocker.run(&[command, &["no"]].concat()).code, 1, "{command:?}");
+    }
+    assert_eq!((rocker.ok(&["ps", "-aq"]), rocker.ok(&["images", "-q"])), Default::default());
 }
 
 #[test]

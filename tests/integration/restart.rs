@@ -1,6 +1,9 @@
 //! Restart policies: what is started again, when, how often, and what ends it.
 
-use crate::harness::{PATIENCE, Rocker, has_overlay, slowed, wait_until};
+use crate::harness::{
+    PATIENCE, Rocker, finish, has_overlay, has_program, skip, slowed, wait_until,
+};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Runs a shell script in a new container with a policy.
@@ -142,6 +145,28 @@ fn the_end_of_the_keeper_is_the_end_of_the_restarts() {
     crate::harness::kill(keeper, libc::SIGKILL);
     assert!(wait_until(PATIENCE, || status(&rocker, "web") == "exited"));
     assert_eq!(rocker.inspect("web", "{{.State.ExitCode}}"), "7");
+}
+
+#[test]
+fn a_container_that_is_about_to_start_again_is_removed_and_not_started() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let script =
+        "echo x >>/n; [ $(wc -l </n) -lt 6 ] && exit 1; trap '' TERM; while :; do sleep 1; done";
+    let options = ["run", "-d", "--name", "web", "--restart", "always", "--stop-timeout", "60"];
+    rocker.ok(&[&options[..], &["--image", "busybox", "sh", "-c", script]].concat());
+    restarted(&rocker, "web", 4);
+    assert!(wait_until(PATIENCE, || status(&rocker, "web") == "restarting"));
+    // The pause is over before the keeper is told that it was in vain.
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=pidfd_send_signal:delay_enter=6000000"]);
+    command.arg(rocker.binary()).args(["rm", "-f", "web"]);
+    rocker.prepare(&mut command);
+    let output = finish(command, b"", Duration::from_secs(120));
+    assert_eq!((output.code, output.stdout.as_str()), (0, "web\n"), "{output:?}");
+    assert_eq!(rocker.ok(&["ps", "-aq"]), "");
 }
 
 #[test]

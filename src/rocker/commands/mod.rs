@@ -27,7 +27,7 @@ mod wait;
 use super::command::Entry;
 use super::{Globals, completion, print};
 use crate::container::Engine;
-use crate::error::{FAILURE, Result, report};
+use crate::error::{Cause, Error, FAILURE, Result, report};
 
 /// All commands, under the titles of the help.
 pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[
@@ -117,6 +117,30 @@ fn each(
     names: &[String],
     act: &mut dyn FnMut(&Engine, &str) -> Result<()>,
 ) -> Result<u8> {
+    act_on_each(globals, names, &|_| FAILURE, act)
+}
+
+/// The same for removals.
+fn remove_each(
+    globals: &Globals,
+    names: &[String],
+    force: bool,
+    remove: &mut dyn FnMut(&Engine, &str) -> Result<()>,
+) -> Result<u8> {
+    act_on_each(globals, names, &|error| code_of_removal(error, force), remove)
+}
+
+/// The exit code for something that was not removed: with `force` it may be that it is not there.
+fn code_of_removal(error: &Error, force: bool) -> u8 {
+    if force && error.cause == Cause::NotFound { 0 } else { FAILURE }
+}
+
+fn act_on_each(
+    globals: &Globals,
+    names: &[String],
+    code_of: &dyn Fn(&Error) -> u8,
+    act: &mut dyn FnMut(&Engine, &str) -> Result<()>,
+) -> Result<u8> {
     let engine = globals.engine()?;
     let mut code = 0;
     for name in names {
@@ -124,7 +148,7 @@ fn each(
             Ok(()) => print::line(name)?,
             Err(error) => {
                 report(&error);
-                code = FAILURE;
+                code = code.max(code_of(&error));
             }
         }
     }

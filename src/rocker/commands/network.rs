@@ -1,6 +1,6 @@
 //! `network`: makes, shows and removes networks, and connects containers.
 
-use super::{Globals, each};
+use super::{Globals, remove_each};
 use crate::container::networks::{self, ConnectOptions};
 use crate::container::record::{Endpoint, State};
 use crate::error::{Error, FAILURE, Result};
@@ -113,9 +113,13 @@ pub static REMOVE: Command<Options> = Command {
     about: "Remove networks that no running container uses.",
     more: "",
     rules: Rules::Usual,
-    flags: &[],
+    flags: &[flag("-f, --force", "Let a missing one be no failure", |o, value| {
+        value.set(&mut o.force)
+    })],
     word,
-    run: |globals, options| each(globals, &options.words, &mut networks::remove_network),
+    run: |globals, options| {
+        remove_each(globals, &options.words, options.force, &mut networks::remove_network)
+    },
 };
 
 pub static PRUNE: Command<Options> = Command {

@@ -1,6 +1,6 @@
 //! `rm`: removes containers.
 
-use super::each;
+use super::remove_each;
 use crate::container;
 use crate::rocker::command::{Command, Rules, flag};
 
@@ -23,7 +23,11 @@ Examples:
 ",
     rules: Rules::Usual,
     flags: &[
-        flag("-f, --force", "Kill them first where they run", |o, value| value.set(&mut o.force)),
+        flag(
+            "-f, --force",
+            "Kill them first where they run; a missing one is no failure",
+            |o, value| value.set(&mut o.force),
+        ),
         flag("-v, --volumes", "Remove unnamed volumes too (none are ever made)", |o, value| {
             value.set(&mut o.volumes)
         }),
@@ -33,7 +37,7 @@ Examples:
         Ok(())
     },
     run: |globals, options| {
-        each(globals, &options.containers, &mut |engine, name| {
+        remove_each(globals, &options.containers, options.force, &mut |engine, name| {
             container::remove(engine, name, options.force)
         })
     },

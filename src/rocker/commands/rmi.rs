@@ -1,8 +1,8 @@
 //! `rmi`: removes images.
 
-use super::Globals;
+use super::{Globals, code_of_removal};
 use crate::container;
-use crate::error::{FAILURE, Result, report};
+use crate::error::{Result, report};
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::print;
 
@@ -24,7 +24,7 @@ Examples:
     rules: Rules::Usual,
     flags: &[flag(
         "-f, --force",
-        "Remove it with all its names, and while containers use it",
+        "Remove it with all its names, and while containers use it; a missing one is no failure",
         |o, value| value.set(&mut o.force),
     )],
     word: |o, word| {
@@ -49,7 +49,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
             }
             Err(error) => {
                 report(&error);
-                code = FAILURE;
+                code = code.max(code_of_removal(&error, options.force));
             }
         }
     }

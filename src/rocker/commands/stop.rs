@@ -27,7 +27,7 @@ Examples:
     rules: Rules::Usual,
     flags: FLAGS,
     word,
-    run: |globals, options| stop_each(globals, &options, &mut |_, _| Ok(())),
+    run: |globals, options| stop_each(globals, &options, false, &mut |_, _| Ok(())),
 };
 
 pub static RESTART: Command<Options> = Command {
@@ -35,12 +35,12 @@ pub static RESTART: Command<Options> = Command {
     aliases: "container restart",
     words: "CONTAINER...",
     about: "Stop containers where they run, and start them.",
-    more: "",
+    more: "Not those of --rm, which their end removes.\n",
     rules: Rules::Usual,
     flags: FLAGS,
     word,
     run: |globals, options| {
-        stop_each(globals, &options, &mut |engine, name| {
+        stop_each(globals, &options, true, &mut |engine, name| {
             container::start(engine, name, &AttachOptions::default()).map(drop)
         })
     },
@@ -50,10 +50,11 @@ pub static RESTART: Command<Options> = Command {
 fn stop_each(
     globals: &Globals,
     options: &Options,
+    again: bool,
     then: &mut dyn FnMut(&Engine, &str) -> Result<()>,
 ) -> Result<u8> {
     let engine = globals.engine()?;
-    let ask = |name: &String| container::ask_to_stop(&engine, name, options.seconds);
+    let ask = |name: &String| container::ask_to_stop(&engine, name, options.seconds, again);
     let mut asked = options.containers.iter().map(ask).collect::<Vec<_>>().into_iter();
     each(globals, &options.containers, &mut |engine, name| {
         asked.next().map_or(Ok(()), |stopping| stopping?.finish(engine))?;

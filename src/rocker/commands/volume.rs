@@ -1,6 +1,6 @@
 //! `volume`: makes, shows and removes volumes.
 
-use super::{Globals, each};
+use super::{Globals, each, remove_each};
 use crate::container::volumes::{self, Volume};
 use crate::error::Result;
 use crate::rocker::command::{Command, Rules, flag};
@@ -93,9 +93,13 @@ pub static REMOVE: Command<Options> = Command {
     about: "Remove volumes that no container mounts, with all that is in them.",
     more: "",
     rules: Rules::Usual,
-    flags: &[],
+    flags: &[flag("-f, --force", "Let a missing one be no failure", |o, value| {
+        value.set(&mut o.force)
+    })],
     word,
-    run: |globals, options| each(globals, &options.words, &mut volumes::remove),
+    run: |globals, options| {
+        remove_each(globals, &options.words, options.force, &mut volumes::remove)
+    },
 };
 
 pub static PRUNE: Command<Options> = Command {
