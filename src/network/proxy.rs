@@ -465,11 +465,17 @@ mod tests {
         let mut first = serve(&mut proxy);
         drop(old.accept().unwrap());
         proxy.lead([Address { v6: false, number: 0x7f00_0002 }; 2]);
+        first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut got = Vec::new();
-        // Reset or closed: in any case it ends.
-        let _ = first.read_to_end(&mut got);
-        let _second = serve(&mut proxy);
-        new.accept().unwrap();
+        // Reset or closed: in any case it ends, and not by the time.
+        let ended = first.read_to_end(&mut got).map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{ended:?}");
+        let mut second = serve(&mut proxy);
+        second.write_all(b"for the new one").unwrap();
+        // Who is asked, and only who is asked, has a connection waiting.
+        [&old, &new].iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        assert!(new.accept().is_ok());
+        assert_eq!(old.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

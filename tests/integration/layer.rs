@@ -85,7 +85,7 @@ fn a_layer_in_memory_goes_with_the_end_and_others_stay() {
 }
 
 #[test]
-fn a_layer_in_memory_has_an_end_and_keeps_nothing_of_the_host_mounted() {
+fn a_layer_in_memory_has_an_end_and_shows_the_host_no_mount() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_overlay() {
         return skip("this kernel has no overlay");
@@ -97,13 +97,30 @@ fn a_layer_in_memory_has_an_end_and_keeps_nothing_of_the_host_mounted() {
     let memory = fs::read_to_string("/proc/meminfo").unwrap();
     let memory: u64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(total <= memory / 2 + 4, "{total} of {memory} KiB");
-    // A mount of the host that is there when the container starts can be unmounted meanwhile.
+    let place = format!("/{}/work", rocker.inspect("web", "{{.Id}}"));
+    let keeper = rocker.inspect("web", "{{.Rocker.KeeperPid}}");
+    let mounts = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap();
+    assert!(mounts(&keeper).contains(&place), "it is nowhere: {}", mounts(&keeper));
+    assert!(!mounts("self").contains(&place), "{}", mounts("self"));
+}
+
+/// What the keeper has of the host's mounts goes when the host lets go of it.
+#[test]
+fn a_keeper_with_mounts_of_its_own_holds_none_of_the_hosts() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    if !has_overlay() {
+        return skip("this kernel has no overlay");
+    }
     let place = rocker.files().join("other");
     fs::create_dir(&place).unwrap();
-    let keeper = rocker.inspect("web", "{{.Rocker.KeeperPid}}");
-    let list = fs::read_to_string(format!("/proc/{keeper}/mountinfo")).unwrap();
-    assert!(!list.contains("shared:"), "{list}");
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap().matches("/web/work").count(), 0);
+    let text = "mount --make-rshared /; mount -t tmpfs host-own $place; \
+        rocker import -q $image busybox >&2; \
+        rocker run -d --layer tmpfs --name web --net none --image busybox sleep 1000 >&2; \
+        keeper=$(rocker inspect -f '{{.Rocker.KeeperPid}}' web); \
+        grep -c host-own /proc/$keeper/mountinfo; umount $place; \
+        grep -c host-own /proc/$keeper/mountinfo || :; rocker rm -f web >&2";
+    let text = format!("place={}; {text}", place.display());
+    assert_eq!(ok(&rocker, &text), "1\n0\n");
 }
 
 #[test]
