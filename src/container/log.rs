@@ -1,5 +1,5 @@
 //! The log of a container: a plain file that `cat` shows, and beside it an index that tells which
-//! bytes came when from which stream. Bounded: at `MAX` bytes the file becomes `.1`.
+//! bytes came when from which stream. Bounded: at `MAX` bytes, its index counted, the file becomes `.1`.
 
 use super::protocol::CHUNK;
 use crate::sys::fs::{self, Dir, errno};
@@ -14,7 +14,8 @@ pub const INDEX: &str = "container.log.index";
 pub const OLD_LOG: &str = "container.log.1";
 pub const OLD_INDEX: &str = "container.log.index.1";
 
-/// Largest size of one file.
+/// Largest size of one file and its index together: the index of a program that writes byte by byte
+/// is many times as large as what it writes.
 pub const MAX: u64 = 10 << 20;
 
 /// One run of bytes of one stream in the log. 24 bytes in the file, little-endian.
@@ -72,6 +73,7 @@ struct Open {
     start: u64,
     /// Bytes in it.
     size: u64,
+    index_bytes: u64,
 }
 
 impl Writer {
@@ -83,27 +85,27 @@ impl Writer {
     /// Appends what a stream gave, at most `CHUNK` bytes. When the disk is full or broken the bytes
     /// are lost, but neither the container nor its client waits.
     pub fn append(&mut self, stream: u32, bytes: &[u8], time: i64) {
-        if self.try_append(stream, bytes, time).is_err() {
-            // What it left of them goes when the files are opened again.
-            self.open = None;
-        }
+        // Where it fails the files are closed: what it left of them goes when they are opened again.
+        self.open = self.appended(stream, bytes, time).ok();
     }
 
-    fn try_append(&mut self, stream: u32, bytes: &[u8], time: i64) -> Result<()> {
-        if self.open.as_ref().is_some_and(|open| open.size + bytes.len() as u64 > MAX) {
-            self.open = None;
-            rotate(&self.dir)?;
-        }
-        let open = match &mut self.open {
+    fn appended(&mut self, stream: u32, bytes: &[u8], time: i64) -> Result<Open> {
+        let mut open = match self.open.take() {
             Some(open) => open,
-            none => none.insert(Open::new(&self.dir)?),
+            None => Open::new(&self.dir)?,
         };
+        let more = (bytes.len() + ENTRY_SIZE) as u64;
+        if open.size + open.index_bytes + more > MAX {
+            rotate(&self.dir)?;
+            open = Open::new(&self.dir)?;
+        }
         io::write_all(open.log.as_fd(), bytes)?;
         let length = bytes.len() as u32;
         let entry = Entry { time, offset: open.start.wrapping_add(open.size), length, stream };
         io::write_all(open.index.as_fd(), &entry.encode())?;
         open.size += bytes.len() as u64;
-        Ok(())
+        open.index_bytes += ENTRY_SIZE as u64;
+        Ok(open)
     }
 }
 
@@ -129,7 +131,7 @@ impl Open {
                 file.set_len(size).map_err(errno)?;
             }
         }
-        Ok(Self { log, index, start: range.start, size })
+        Ok(Self { log, index, start: range.start, size, index_bytes: range.index_bytes })
     }
 }
 
@@ -213,6 +215,26 @@ mod tests {
         }
         let first = Entry { offset: 0, ..new };
         assert_eq!(appended("first", b"part", b""), (b"new".to_vec(), vec![first], vec![]));
+    }
+
+    #[test]
+    fn a_log_and_its_index_stay_under_the_bound_together() {
+        // So many bytes that came one by one, then a last one, which fits or does not.
+        let entry = |offset| Entry { time: 5, offset, length: 1, stream: 1 }.encode();
+        let most = (MAX - 3) as usize / (1 + ENTRY_SIZE);
+        for (name, count) in [("fits", most - 1), ("full", most)] {
+            let index = (0..count as u64).map(entry).collect::<Vec<_>>().concat();
+            let (log, entries, older) = appended(name, &vec![b'x'; count], &index);
+            let is_full = count == most;
+            assert_eq!(older.len(), if is_full { count } else { 0 }, "{name}");
+            assert_eq!(log.len(), if is_full { 3 } else { count + 3 }, "{name}");
+            assert_eq!(entries.last().map(|last| last.offset), Some(count as u64), "{name}");
+            assert!(log.len() + entries.len() * ENTRY_SIZE <= MAX as usize, "{name}");
+        }
+        // What another run of the container has filled is full for this one.
+        let first = Entry { time: 5, offset: 0, length: MAX as u32, stream: 1 };
+        let (log, _, older) = appended("before", &vec![b'x'; MAX as usize], &first.encode());
+        assert_eq!((&log[..], older.len()), (&b"new"[..], MAX as usize));
     }
 
     #[test]
