@@ -1,11 +1,11 @@
 //! Makes an image of what a container changed, and removes images that containers may still use.
 
 use super::record::Record;
-use super::store::Engine;
+use super::store::{Engine, RECORD};
 use super::userns;
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
 use crate::image::{self, Commit, Image, ImageConfig, LayerInfo, Reference};
-use crate::sys::signal;
+use crate::sys::{Errno, signal};
 use std::collections::BTreeSet;
 
 /// What goes into the new image besides the files.
@@ -66,7 +66,15 @@ pub fn commit(
         flatten,
         shift: record.userns.map(userns::unshift),
     };
-    engine.images.commit(&layers(&record), &tree, change)
+    let check = || {
+        // The record of a container that is removed goes before its files.
+        if let Err(Errno::ENOENT) = container.dir.stat(RECORD) {
+            let what = format!("container {} was removed while it was committed", container.id);
+            return Err(Error::new(what).cause(Cause::NotFound));
+        }
+        Ok(())
+    };
+    engine.images.commit(&layers(&record), &tree, change, &check)
 }
 
 fn layers(record: &Record) -> Vec<LayerInfo> {

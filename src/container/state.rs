@@ -183,7 +183,8 @@ pub fn erase(engine: &Engine, container: &Container, name: &str) -> Result<()> {
 }
 
 /// Removes what every container's directory holds by name, which spares looking for it. Whatever
-/// is not there, or not empty, is left to the walk.
+/// is not there, or not empty, is left to the walk. The record first: a commit looks whether it is
+/// there still.
 fn remove_usual(dir: &Dir) {
     // The mark of a volatile overlay; Documentation/filesystems/overlayfs.rst.
     let dirty = "work/work/incompat/volatile/dirty";

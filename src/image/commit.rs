@@ -39,7 +39,14 @@ impl Store {
     /// Makes an image of `layers` and a copy of `upper`, the writable layer of a container.
     ///
     /// What was called like that before is replaced. The container should not write meanwhile.
-    pub fn commit(&self, layers: &[LayerInfo], upper: &Dir, change: Commit) -> Result<Image> {
+    /// `check` is asked, before anything is published, whether all of `upper` was there to be copied.
+    pub fn commit(
+        &self,
+        layers: &[LayerInfo],
+        upper: &Dir,
+        change: Commit,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<Image> {
         let Commit { reference, config, comment, author, flatten, shift } = change;
         self.sweep()?;
         let stage = Stage::new(&self.root, "commit")?;
@@ -50,6 +57,7 @@ impl Store {
         let shift = if flat.is_some() { None } else { shift };
         let (upper, flatten) = (flat.as_ref().unwrap_or(upper), flatten || flat.is_some());
         let (digest, size) = stage_layer(&stage, upper, shift)?;
+        check()?;
         let _hold = self.hold()?;
         // A layer can be in a stack once: what it holds shows from its highest place anyway.
         let below = layers.iter().filter(|layer| !flatten && layer.digest != digest);
@@ -165,7 +173,8 @@ mod tests {
                 flatten: false,
                 shift: None,
             };
-            self.store.commit(below, &Dir::open(&self.tree).unwrap(), change).unwrap()
+            let tree = Dir::open(&self.tree).unwrap();
+            self.store.commit(below, &tree, change, &|| Ok(())).unwrap()
         }
 
         /// An empty tree, for the next layer.

@@ -238,6 +238,31 @@ fn what_is_not_there_is_no_failure_of_a_forced_removal() {
 }
 
 #[test]
+fn a_container_that_is_removed_while_it_is_committed_makes_no_image() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    let make = "mkdir /d; for i in 1 2 3 4 5 6; do echo $i > /d/$i; done";
+    rocker.ok(&["run", "--name", "made", "--net", "none", "busybox", "sh", "-c", make]);
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=ftruncate:delay_enter=2000000:when=2"]);
+    command.arg(rocker.binary()).args(["commit", "made", "half"]);
+    rocker.prepare(&mut command);
+    let maker = Running(command.spawn().unwrap());
+    let tmp = rocker.root().join("tmp");
+    let has_begun = || names(&tmp).any(|name| tmp.join(name).join("layer/d/2").exists());
+    assert!(wait_until(PATIENCE, has_begun), "nothing is copied");
+    rocker.ok(&["rm", "made"]);
+    let output = maker.finish();
+    assert_eq!((output.code, &*output.stdout), (1, ""), "{output:?}");
+    assert!(output.stderr.contains("was removed while it was committed"), "{output:?}");
+    assert_eq!(rocker.ok(&["images", "-q", "half"]), "");
+    let left: Vec<_> = names(&tmp).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn a_committed_image_starts_what_its_container_ran() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let run = |options: &[&str]| rocker.ok(&[&["run", "--net", "none"], options].concat());
