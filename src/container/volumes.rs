@@ -20,7 +20,7 @@ const DEFINITION: &str = "volume.json";
 const DATA: &str = "_data";
 
 /// `volume.json`: what is known of a volume.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Volume {
     pub name: String,
     /// Seconds since the epoch.

@@ -31,7 +31,7 @@ pub struct LayerInfo {
 }
 
 /// An image under one of its names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     pub name: String,
     pub tag: String,

@@ -24,7 +24,7 @@ const LONGEST: usize = 15;
 const RESERVED: [&str; 4] = ["none", "host", "bridge", "default"];
 
 /// `network.json`: what a network is. Survives a reboot.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Network {
     /// Version of this layout: 1.
     pub version: u32,

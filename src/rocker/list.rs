@@ -37,8 +37,14 @@ pub fn format(text: Option<&str>) -> Result<Option<Format>> {
     })
 }
 
-/// The text of the rows. `headers` names the columns whose header is not just their field.
-pub fn show(format: &Format, rows: &[Value], headers: &[(&str, &str)]) -> Result<String> {
+/// The text of the rows. `headers` names the columns whose header is not just their field, and
+/// `empty` has the fields of a row, for where there is none.
+pub fn show(
+    format: &Format,
+    rows: &[Value],
+    headers: &[(&str, &str)],
+    empty: &Value,
+) -> Result<String> {
     let mut text = String::new();
     match format {
         Format::Json => {
@@ -56,7 +62,7 @@ pub fn show(format: &Format, rows: &[Value], headers: &[(&str, &str)]) -> Result
         Format::Table(template) => {
             let cells = |line: String| line.split('\t').map(str::to_string).collect();
             let mut table = Vec::new();
-            if let Some(Value::Object(row)) = rows.first() {
+            if let Value::Object(row) = rows.first().unwrap_or(empty) {
                 table.push(cells(template.apply(&header(row, headers))?));
             }
             for row in rows {
@@ -91,7 +97,7 @@ pub fn inspect(
     let text = match format {
         None => json::pretty(&json::list(found)) + "\n",
         Some(Format::Json) => json::compact(&json::list(found)) + "\n",
-        Some(format) => show(&format, &found, &[])?,
+        Some(format) => show(&format, &found, &[], &Value::Null)?,
     };
     print::out(&text)?;
     errors.iter().for_each(report);
@@ -231,7 +237,8 @@ mod tests {
     #[track_caller]
     fn shows(text: &str, expected: &str) {
         let format = format(Some(text)).unwrap().unwrap();
-        assert_eq!(show(&format, &rows(), &[("ID", "CONTAINER ID")]).unwrap(), expected);
+        let shown = show(&format, &rows(), &[("ID", "CONTAINER ID")], &Value::Null);
+        assert_eq!(shown.unwrap(), expected);
     }
 
     #[test]

@@ -348,6 +348,23 @@ fn lists_take_templates_and_json() {
 }
 
 #[test]
+fn a_table_that_is_asked_for_has_its_header_without_rows_too() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    for (list, columns, header) in [
+        (&["ps"][..], "{{.ID}}\\t{{.Names}}\\t{{.RunningFor}}", "CONTAINER ID  NAMES  CREATED\n"),
+        (&["images"], "{{.Repository}}\\t{{.ID}}\\t{{.Size}}", "REPOSITORY  IMAGE ID  SIZE\n"),
+        (&["network", "ls", "-f", "name=none"], "{{.ID}}\\t{{.Name}}", "NETWORK ID  NAME\n"),
+        (&["volume", "ls"], "{{.Name}}\\t{{.Driver}}", "VOLUME NAME  DRIVER\n"),
+    ] {
+        let table = format!("table {columns}");
+        assert_eq!(rocker.ok(&[list, &["--format", &table]].concat()), header, "{list:?}");
+        assert_eq!(rocker.ok(&[list, &["--format", columns]].concat()), "", "{list:?}");
+        let refused = rocker.refused(&[list, &["--format", "table {{.Nobody}}"]].concat(), 1);
+        assert!(refused.contains("no field .Nobody"), "{refused}");
+    }
+}
+
+#[test]
 fn a_template_that_shows_a_whole_container_shows_its_labels_and_mounts() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     rocker.sleeper("web", &["-l", "tier=front", "--tmpfs", "/here"]);

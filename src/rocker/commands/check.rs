@@ -45,7 +45,7 @@ Exit codes:
             }
             Some(format) => {
                 let rows: Vec<Value> = facts.iter().map(row).collect();
-                list::show(&format, &rows, &[("Name", "CHECK")])?
+                list::show(&format, &rows, &[("Name", "CHECK")], &Value::Null)?
             }
         };
         print::out(&text)?;

@@ -74,7 +74,7 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
             let rows: Vec<Value> = images.iter().map(|image| row(image, options.full)).collect();
             let headers =
                 [("ID", "IMAGE ID"), ("CreatedAt", "CREATED AT"), ("CreatedSince", "CREATED")];
-            list::show(&format, &rows, &headers)?
+            list::show(&format, &rows, &headers, &row(&Image::default(), false))?
         }
         None if options.quiet => {
             let mut ids: Vec<String> =

@@ -218,7 +218,8 @@ fn list_networks(globals: &Globals, options: Options) -> Result<u8> {
     let text = match format {
         Some(format) => {
             let rows: Vec<Json> = found.iter().map(row).collect();
-            list::show(&format, &rows, &[("ID", "NETWORK ID"), ("CreatedAt", "CREATED AT")])?
+            let headers = [("ID", "NETWORK ID"), ("CreatedAt", "CREATED AT")];
+            list::show(&format, &rows, &headers, &row(&Network::default()))?
         }
         None if options.quiet => found.iter().map(|network| network.id.clone() + "\n").collect(),
         None => {

@@ -103,7 +103,8 @@ fn run(globals: &Globals, options: Options) -> Result<u8> {
                 ("RunningFor", "CREATED"),
                 ("LocalVolumes", "LOCAL VOLUMES"),
             ];
-            list::show(&format, &rows, &headers)?
+            let empty = self::row(&State::default(), None, false);
+            list::show(&format, &rows, &headers, &empty)?
         }
         None if options.quiet => states.iter().map(|state| state.id.clone() + "\n").collect(),
         None => table(&states, options.full),

@@ -3,6 +3,7 @@
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::{list, print};
+use miniserde::json::Value;
 
 #[derive(Default)]
 pub struct Options {
@@ -41,7 +42,7 @@ pub static COMMAND: Command<Options> = Command {
             }
             Some(format) => {
                 let mut parts = rows.each_ref().map(|(name, text)| (*name, Part::Text(text)));
-                list::show(&format, &[json::object(&mut parts)], &[])?
+                list::show(&format, &[json::object(&mut parts)], &[], &Value::Null)?
             }
         };
         print::out(&text)?;

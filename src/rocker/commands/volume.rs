@@ -154,7 +154,8 @@ fn list_volumes(globals: &Globals, options: Options) -> Result<u8> {
                 .iter()
                 .map(|volume| row(volume, &volumes::path(&engine, &volume.name), false))
                 .collect();
-            list::show(&format, &rows, &[("Name", "VOLUME NAME"), ("CreatedAt", "CREATED AT")])?
+            let headers = [("Name", "VOLUME NAME"), ("CreatedAt", "CREATED AT")];
+            list::show(&format, &rows, &headers, &row(&Volume::default(), "", false))?
         }
         None if options.quiet => found.iter().map(|volume| volume.name.clone() + "\n").collect(),
         None => {
