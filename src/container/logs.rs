@@ -2,9 +2,10 @@
 
 use super::log::{ENTRY_SIZE, Entry, INDEX, LOG, OLD_INDEX, OLD_LOG};
 use super::options::LogsOptions;
+use super::protocol::CHUNK;
 use super::store::{Container, Engine, boot_id};
 use crate::error::{Context, Error, Result, warn};
-use crate::sys::fs::{Dir, errno};
+use crate::sys::fs::{self, Dir, errno};
 use crate::sys::{Errno, io, time};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,13 +40,9 @@ struct Part {
 }
 
 impl Part {
-    /// Opens a file of the log; `None` where it is missing or still empty.
-    fn open(dir: &Dir, log: &str, index: &str) -> Result<Option<Self>> {
-        let open = |name: &str| match dir.open_file(name) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.map(Some).context(format_args!("open {name}")),
-        };
-        let (Some(log), Some(index)) = (open(log)?, open(index)?) else { return Ok(None) };
+    /// `None` where one of the files is missing or still empty.
+    fn new(log: Option<File>, index: Option<File>) -> Result<Option<Self>> {
+        let (Some(log), Some(index)) = (log, index) else { return Ok(None) };
         let mut first = [0; ENTRY_SIZE];
         match index.read_exact_at(&mut first, 0) {
             Err(_) => Ok(None),
@@ -76,17 +73,52 @@ impl Part {
     }
 }
 
+/// Opens the older and the present file of the log as they were at one moment: the keeper may rename
+/// them meanwhile.
+fn parts(dir: &Dir) -> Result<[Option<Part>; 2]> {
+    let [old_log, old_index, log, index] = files(dir)?;
+    let is_renamed = |log: &File| log.metadata().is_ok_and(|data| data.len() > CHUNK as u64);
+    let (old_log, log) = match log {
+        // The index is first to be renamed, and the keeper that did it may have died over that.
+        Some(log) if index.is_none() && is_renamed(&log) => (Some(log), None),
+        log => (old_log, log),
+    };
+    Ok([Part::new(old_log, old_index)?, Part::new(log, index)?])
+}
+
+/// The files of the log, the older ones first; none for a name that is not there.
+fn files(dir: &Dir) -> Result<[Option<File>; 4]> {
+    const NAMES: [&str; 4] = [OLD_LOG, OLD_INDEX, LOG, INDEX];
+    loop {
+        let mut files = [const { None }; 4];
+        for (file, name) in files.iter_mut().zip(NAMES) {
+            *file = match dir.open_file(name) {
+                Err(Errno::ENOENT) => None,
+                other => Some(other.context(format_args!("open {name}"))?),
+            };
+        }
+        // No other file can have the inode of one that is open: where each has its name still, all
+        // had them when the last one was opened.
+        let has_name = |(file, name): (&Option<File>, &str)| {
+            let own = file.as_ref().and_then(|file| fs::stat(file.as_fd()).ok());
+            own.map(|stat| stat.inode) == dir.stat(name).ok().map(|stat| stat.inode)
+        };
+        if files.iter().zip(NAMES).all(has_name) {
+            return Ok(files);
+        }
+    }
+}
+
 /// Shows the log of a container. With `follow` until the container has ended.
 pub fn logs(engine: &Engine, name: &str, options: &LogsOptions, sink: Sink<'_>) -> Result<()> {
     let container = engine.resolve(name)?;
     let mut lines = Lines::new(options, sink);
-    let old = Part::open(&container.dir, OLD_LOG, OLD_INDEX)?;
-    let new = Part::open(&container.dir, LOG, INDEX)?;
+    let mut parts = parts(&container.dir)?;
     if let Some(tail) = options.tail {
-        lines.skip = count_lines(&container.dir, options)?.saturating_sub(tail);
+        lines.skip = count_lines(&mut parts, options)?.saturating_sub(tail);
     }
     let mut last = None;
-    for mut part in old.into_iter().chain(new) {
+    for mut part in parts.into_iter().flatten() {
         if !lines.show(&mut part)? {
             return Ok(());
         }
@@ -100,7 +132,7 @@ pub fn logs(engine: &Engine, name: &str, options: &LogsOptions, sink: Sink<'_>) 
 }
 
 /// Counts the lines that would be shown, without showing them.
-fn count_lines(dir: &Dir, options: &LogsOptions) -> Result<u64> {
+fn count_lines(parts: &mut [Option<Part>], options: &LogsOptions) -> Result<u64> {
     let mut count = 0;
     let options = LogsOptions { follow: false, tail: None, ..options.clone() };
     let mut take = |_: Stream, _: Option<i64>, bytes: &[u8]| {
@@ -108,10 +140,9 @@ fn count_lines(dir: &Dir, options: &LogsOptions) -> Result<u64> {
         true
     };
     let mut lines = Lines { whole: true, ..Lines::new(&options, &mut take) };
-    for (log, index) in [(OLD_LOG, OLD_INDEX), (LOG, INDEX)] {
-        if let Some(mut part) = Part::open(dir, log, index)? {
-            lines.show(&mut part)?;
-        }
+    for part in parts.iter_mut().flatten() {
+        lines.show(part)?;
+        part.read = 0;
     }
     lines.finish();
     Ok(count)
@@ -137,7 +168,7 @@ fn follow(
             return Ok(());
         }
         let next = match &part {
-            None => Part::open(&container.dir, LOG, INDEX)?,
+            None => parts(&container.dir)?.into_iter().flatten().next(),
             Some(open) => successor(&container.dir, open)?,
         };
         match next {
@@ -163,7 +194,7 @@ fn is_running(container: &Container) -> bool {
 
 /// The file that follows one that has been renamed meanwhile and read to its end.
 fn successor(dir: &Dir, part: &Part) -> Result<Option<Part>> {
-    let Some(new) = Part::open(dir, LOG, INDEX)? else { return Ok(None) };
+    let [old, Some(new)] = parts(dir)? else { return Ok(None) };
     if new.start == part.start {
         return Ok(None);
     }
@@ -172,7 +203,7 @@ fn successor(dir: &Dir, part: &Part) -> Result<Option<Part>> {
         return Ok(None);
     }
     let end = part.start + part.log.metadata().map_or(0, |data| data.len());
-    if let Some(old) = Part::open(dir, OLD_LOG, OLD_INDEX)?
+    if let Some(old) = old
         && old.start == end
     {
         return Ok(Some(old));

@@ -1,7 +1,10 @@
-//! What `logs` shows of a container's output, and how the log comes through a full disk.
+//! What `logs` shows of a container's output, and how the log comes through a full disk and renaming.
 
-use crate::harness::{PATIENCE, Rocker, finish, is_bare, skip, wait_until};
+use crate::harness::{
+    PATIENCE, Rocker, Running, finish, has_program, is_bare, names, processes, skip, wait_until,
+};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -61,4 +64,58 @@ fn what_is_followed_until_a_time_ends_then() {
     assert_eq!(until(&end.to_string()), "early\n");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert!(now >= end, "it ended after {:?}", start.elapsed());
+}
+
+#[test]
+fn a_log_that_is_renamed_while_it_is_opened_is_shown_whole() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") {
+        return skip("strace is not there");
+    }
+    rocker.ok(&["run", "--name", "talk", "--net", "none", "busybox", "echo", "one"]);
+    let home = fs::canonicalize(rocker.run_root().join("talk")).unwrap();
+    let (log, index) = (home.join("container.log"), home.join("container.log.index"));
+    let tail: &[&str] = &["--tail", "9"];
+    for options in [&[][..], tail] {
+        let before = rocker.ok(&["logs", "talk"]);
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-o", "/dev/null", "-P", "container.log.index"]);
+        command.args(["-e", "inject=openat:delay_enter=1500000:when=1"]);
+        command.arg(rocker.binary()).arg("logs").args(options).arg("talk");
+        rocker.prepare(&mut command);
+        let reader = Running(command.spawn().unwrap());
+        let has_open = |pid: u32| {
+            let files = Path::new("/proc").join(pid.to_string()).join("fd");
+            names(&files).any(|name| fs::read_link(files.join(name)).is_ok_and(|file| file == log))
+        };
+        assert!(
+            wait_until(PATIENCE, || processes().any(has_open)),
+            "{options:?}: it is not opened"
+        );
+        // As the keeper does it, with what comes next.
+        let end = fs::read(&index).unwrap();
+        let start = u64::from_le_bytes(end[8..16].try_into().unwrap());
+        let entry = [&end[..8], &(start + 4).to_le_bytes(), &end[16..]].concat();
+        fs::rename(&index, home.join("container.log.index.1")).unwrap();
+        fs::rename(&log, home.join("container.log.1")).unwrap();
+        fs::write(&log, "two\n").unwrap();
+        fs::write(&index, entry).unwrap();
+        let shown = reader.finish();
+        let whole = before.lines().last().unwrap().to_owned() + "\ntwo\n";
+        assert_eq!((shown.code, shown.stdout), (0, whole), "{options:?}: {}", shown.stderr);
+    }
+}
+
+#[test]
+fn a_log_whose_renaming_was_cut_short_is_shown_whole() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["run", "--name", "talk", "--net", "none", "busybox", "seq", "20000"]);
+    let whole = rocker.ok(&["logs", "talk"]);
+    let home = rocker.run_root().join("talk");
+    // Its keeper died over that.
+    fs::rename(home.join("container.log.index"), home.join("container.log.index.1")).unwrap();
+    fs::write(home.join("container.log.1"), "older\n").unwrap();
+    let shown = rocker.ok(&["logs", "talk"]);
+    assert!(shown == whole, "{} bytes of {}", shown.len(), whole.len());
+    assert_eq!(rocker.ok(&["logs", "--tail", "2", "talk"]), "19999\n20000\n");
 }
