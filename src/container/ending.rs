@@ -1,5 +1,6 @@
 //! How a running container is ended: a signal, patience, SIGKILL, and what its keeper leaves.
 
+use super::options::StopOptions;
 use super::record::{Record, State, Status};
 use super::state::{self, settle};
 use super::store::{Container, Engine, not_running};
@@ -31,16 +32,9 @@ struct Processes {
     asked: Instant,
 }
 
-/// Asks a container to stop, by the signal that it wants for that. Several are asked before the
-/// first is waited for, so that they take no longer together than the slowest of them.
-///
-/// One that is removed at its end, with all that it has written, is not ended to be started `again`.
-pub fn ask_to_stop(
-    engine: &Engine,
-    name: &str,
-    seconds: Option<i64>,
-    again: bool,
-) -> Result<Stopping> {
+/// Asks a container to stop, by the signal that is given or that it wants for that. Several are asked
+/// before the first is waited for, so that they take no longer together than the slowest of them.
+pub fn ask_to_stop(engine: &Engine, name: &str, options: &StopOptions) -> Result<Stopping> {
     let container = engine.resolve_locked(name)?;
     let state = settle(engine, &container)?;
     let Some(state) = state.filter(|state| state.status.is_alive()) else {
@@ -48,7 +42,7 @@ pub fn ask_to_stop(
         return Ok(Stopping { container, processes: None, unwritten: None });
     };
     let record = container.record()?;
-    if again && record.auto_remove {
+    if options.again && record.auto_remove {
         container.unlock();
         let what =
             format!("cannot restart {}: it removes itself when it ends", name.escape_debug());
@@ -57,8 +51,9 @@ pub fn ask_to_stop(
     // Before the signal: the keeper shall find the mark when the program ends.
     let unwritten = note(&container, &record, &State { stopping: true, ..state.clone() })?;
     container.unlock();
-    let processes = Processes::signal(&container, &state, record.stop_signal)?;
-    let seconds = seconds.unwrap_or(record.stop_timeout);
+    let signal = options.signal.unwrap_or(record.stop_signal);
+    let processes = Processes::signal(&container, &state, signal)?;
+    let seconds = options.seconds.unwrap_or(record.stop_timeout);
     Ok(Stopping { container, processes: Some((processes, seconds)), unwritten })
 }
 

@@ -6,7 +6,7 @@ use super::protocol::CHUNK;
 use super::record::State;
 use super::relay::{self, RawMode};
 use super::security;
-use super::spec::add_variable;
+use super::spec::{add_variable, add_variables};
 use super::state::settle;
 use super::store::{Container, Engine, no_such_container, not_running};
 use super::streams::Streams;
@@ -56,7 +56,7 @@ fn begin(
         let term = std::env::var("TERM").unwrap_or("xterm".into());
         add_variable(env, &format!("TERM={term}"))?;
     }
-    options.env.iter().try_for_each(|entry| add_variable(env, entry))?;
+    add_variables(env, &options.env_files, &options.env)?;
     let program = Program {
         args: options.words.clone(),
         user: options.user.clone().unwrap_or_else(|| record.user.clone()),

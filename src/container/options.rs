@@ -66,6 +66,7 @@ pub struct ExecOptions {
     pub tty: bool,
     pub detach: bool,
     pub env: Vec<String>,
+    pub env_files: Vec<String>,
     pub user: Option<String>,
     pub workdir: Option<String>,
     /// With all capabilities and no filter of system calls.
@@ -82,6 +83,18 @@ pub struct AttachOptions {
     pub interactive: bool,
     pub detach_keys: Option<String>,
     pub no_signal_proxy: bool,
+}
+
+/// How a container is to be stopped.
+#[derive(Debug, Clone, Default)]
+pub struct StopOptions {
+    /// Before KILL; below zero for ever. `None` for what the container was made with.
+    pub seconds: Option<i64>,
+    /// Sent first. `None` for the one that the container wants.
+    pub signal: Option<u32>,
+    /// It is to be started again: one that is removed at its end, with all that it has written, is not
+    /// ended for that.
+    pub again: bool,
 }
 
 /// What `logs` was asked for.

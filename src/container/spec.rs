@@ -146,13 +146,16 @@ fn environment(options: &Options, image: &[String]) -> Result<Vec<String>> {
     if !env.iter().any(|entry| entry.starts_with("PATH=")) {
         set(&mut env, format!("PATH={DEFAULT_PATH}"));
     }
-    for file in &options.env_files {
-        lines("environment file", file)?
-            .iter()
-            .try_for_each(|line| add_variable(&mut env, line))?;
-    }
-    options.env.iter().try_for_each(|entry| add_variable(&mut env, entry))?;
+    add_variables(&mut env, &options.env_files, &options.env)?;
     Ok(env)
+}
+
+/// Adds what files list, then what options say.
+pub fn add_variables(env: &mut Vec<String>, files: &[String], entries: &[String]) -> Result<()> {
+    for file in files {
+        lines("environment file", file)?.iter().try_for_each(|line| add_variable(env, line))?;
+    }
+    entries.iter().try_for_each(|entry| add_variable(env, entry))
 }
 
 /// What a file lists, one on each line that is neither empty nor a comment. `what` it is.

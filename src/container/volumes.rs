@@ -306,6 +306,8 @@ pub fn parse_mount(text: &str) -> Result<Spec> {
                 let bytes = size::parse(value).context(format_args!("mount {text}: {part}"))?;
                 tmpfs.push(format!("size={bytes}"));
             }
+            // For containers that run on another machine than their files lie on.
+            "consistency" if !value.is_empty() => {}
             "tmpfs-mode" => tmpfs.push(format!("mode={value}")),
             _ => return refuse(format!("option {key:?} is not known")),
         }
@@ -360,6 +362,10 @@ mod tests {
         assert_eq!((&*spec.kind, &*spec.source, spec.read_only), ("bind", "/a,b", true));
         assert_eq!(parse_mount("source=v,target=/d,volume-nocopy").unwrap().options, NO_COPY);
         assert!(parse_mount("type=bind,src=/a,dst=/d,bind-propagation=rprivate").is_ok());
+        for kind in ["bind,source=/a", "volume,source=v", "tmpfs"] {
+            let text = format!("type={kind},target=/d,consistency=cached");
+            assert!(parse_mount(&text).is_ok(), "{text}");
+        }
         for bad in [
             "",
             "type=nfs,target=/x",
@@ -368,6 +374,7 @@ mod tests {
             "type=tmpfs,source=v,target=/x",
             "source=v,target=/x,tmpfs-size=1m",
             "source=v,target=/x,shiny",
+            "source=v,target=/x,consistency",
             "source=v,target=/x,ro=perhaps",
             "source=v,target=/x,\"ro",
             "source=v,target=/x,\"ro\"x",

@@ -238,6 +238,36 @@ fn what_is_not_there_is_no_failure_of_a_forced_removal() {
 }
 
 #[test]
+fn stop_and_restart_send_the_signal_that_they_are_given() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let script = "trap 'echo asked; exit 3' USR1; trap 'exit 4' TERM; echo ready; \
+        while :; do sleep 0.1; done";
+    let words = ["--name", "web", "--net", "none", "busybox", "sh", "-c", script];
+    rocker.ok(&[&["run", "-d"], &words[..]].concat());
+    let says = |text: &str| wait_until(PATIENCE, || rocker.ok(&["logs", "web"]) == text);
+    assert!(says("ready\n"));
+    rocker.ok(&["restart", "-s", "USR1", "web"]);
+    assert!(says("ready\nasked\nready\n"), "{}", rocker.ok(&["logs", "web"]));
+    rocker.ok(&["stop", "--signal", "SIGUSR1", "web"]);
+    assert_eq!(rocker.inspect("web", "{{.State.ExitCode}} {{.State.Status}}"), "3 stopped");
+    let refused = rocker.refused(&["stop", "-s", "NOTHING", "web"], 125);
+    assert!(refused.contains("no such signal"), "{refused}");
+}
+
+#[test]
+fn exec_takes_variables_from_files_before_those_of_options() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none", "-e", "A=run", "-e", "C=run"]);
+    let file = rocker.files().join("variables");
+    fs::write(&file, "# of the test\nA=file\nB=file\n").unwrap();
+    let exec = ["exec", "--env-file", file.to_str().unwrap(), "-e", "A=option", "web"];
+    let said = rocker.ok(&[&exec[..], &["sh", "-c", "echo $A $B $C"]].concat());
+    assert_eq!(said, "option file run\n");
+    let refused = rocker.refused(&["exec", "--env-file", "/nowhere", "web", "true"], 125);
+    assert!(refused.contains("read the environment file /nowhere"), "{refused}");
+}
+
+#[test]
 fn a_container_that_is_removed_while_it_is_committed_makes_no_image() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_program("strace") {

@@ -37,6 +37,9 @@ Exit codes:
             "Set a variable; without a value take the caller's",
             |o, value| value.set(&mut o.exec.env),
         ),
+        flag("--env-file FILE", "Set the variables that a file lists", |o, value| {
+            value.set(&mut o.exec.env_files)
+        }),
         flag("-u, --user USER[:GROUP]", "User and group by name or number", |o, value| {
             value.set(&mut o.exec.user)
         }),

@@ -1,15 +1,16 @@
 //! `stop` and `restart`.
 
 use super::{Globals, each};
-use crate::container::options::AttachOptions;
+use crate::container::options::{AttachOptions, StopOptions};
 use crate::container::{self, Engine};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rocker::command::{Command, Flag, Rules, flag};
+use crate::sys::signal;
 
 #[derive(Default)]
 pub struct Options {
     containers: Vec<String>,
-    seconds: Option<i64>,
+    stop: StopOptions,
 }
 
 pub static STOP: Command<Options> = Command {
@@ -27,7 +28,7 @@ Examples:
     rules: Rules::Usual,
     flags: FLAGS,
     word,
-    run: |globals, options| stop_each(globals, &options, false, &mut |_, _| Ok(())),
+    run: |globals, options| stop_each(globals, &options, &mut |_, _| Ok(())),
 };
 
 pub static RESTART: Command<Options> = Command {
@@ -39,8 +40,9 @@ pub static RESTART: Command<Options> = Command {
     rules: Rules::Usual,
     flags: FLAGS,
     word,
-    run: |globals, options| {
-        stop_each(globals, &options, true, &mut |engine, name| {
+    run: |globals, mut options| {
+        options.stop.again = true;
+        stop_each(globals, &options, &mut |engine, name| {
             container::start(engine, name, &AttachOptions::default()).map(drop)
         })
     },
@@ -50,11 +52,10 @@ pub static RESTART: Command<Options> = Command {
 fn stop_each(
     globals: &Globals,
     options: &Options,
-    again: bool,
     then: &mut dyn FnMut(&Engine, &str) -> Result<()>,
 ) -> Result<u8> {
     let engine = globals.engine()?;
-    let ask = |name: &String| container::ask_to_stop(&engine, name, options.seconds, again);
+    let ask = |name: &String| container::ask_to_stop(&engine, name, &options.stop);
     let mut asked = options.containers.iter().map(ask).collect::<Vec<_>>().into_iter();
     each(globals, &options.containers, &mut |engine, name| {
         asked.next().map_or(Ok(()), |stopping| stopping?.finish(engine))?;
@@ -62,11 +63,17 @@ fn stop_each(
     })
 }
 
-const FLAGS: &[Flag<Options>] = &[flag(
-    "-t, --time, --timeout SECONDS",
-    "Wait this long before KILL (default 10; -1 for ever)",
-    |o, value| value.set(&mut o.seconds),
-)];
+const FLAGS: &[Flag<Options>] = &[
+    flag(
+        "-t, --time, --timeout SECONDS",
+        "Wait this long before KILL (default 10; -1 for ever)",
+        |o, value| value.set(&mut o.stop.seconds),
+    ),
+    flag("-s, --signal SIGNAL", "Signal that asks them to stop (default their own)", |o, value| {
+        o.stop.signal = signal::parse(&value.text());
+        o.stop.signal.map(drop).ok_or_else(|| Error::new("no such signal"))
+    }),
+];
 
 fn word(options: &mut Options, word: String) -> Result<()> {
     options.containers.push(word);
