@@ -19,6 +19,7 @@ pub mod root;
 pub mod scratch;
 mod seal;
 pub mod seccomp;
+mod submounts;
 pub mod userns;
 
 /// Why the kernel makes no new namespaces of these kinds, and where to look.

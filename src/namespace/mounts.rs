@@ -1,7 +1,8 @@
 //! What is mounted inside the new root: the pseudo file systems, volumes, masks.
 
 use super::dev::{self, Device};
-use super::root::{c_string, descriptor_path, mount_point, require_directory};
+use super::root::{c_string, mount_point, require_directory};
+use super::submounts::restrict;
 use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
@@ -87,8 +88,17 @@ pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
     held.iter().try_for_each(|held| fill_one(root, held))?;
     held.sort_by_key(|held| held.volume.target.split('/').filter(|name| !name.is_empty()).count());
     let mut closed = Vec::new();
+    let proc = match held.iter().all(|held| held.restricted) {
+        true => None,
+        false => Some(Dir::open("/proc/self").context("open /proc/self")?),
+    };
     for held in &held {
         closed.extend(place_one(root, held)?);
+        if let (false, Some(tree), Some(proc)) = (held.restricted, &held.tree, &proc) {
+            // The descriptor of the tree is the mounted one now.
+            restrict(proc, root, tree.as_fd(), held.volume.attr)
+                .context(format_args!("volume {}", held.volume.target))?;
+        }
     }
     closed.iter().try_for_each(|(tmpfs, volume)| {
         let what = || format!("make {} read-only", volume.target);
@@ -145,11 +155,6 @@ fn place_one<'a>(root: &Dir, held: &Held<'a>) -> Result<Option<(OwnedFd, &'a Vol
     let kind = fs::stat(tree.as_fd()).context(format_args!("look at the source of {target}"))?.kind;
     let place = mount_point(root, target, kind == Kind::Directory)?;
     mount::attach(tree.as_fd(), place.as_fd()).context(format_args!("mount on {target}"))?;
-    if !held.restricted {
-        // The descriptor of the tree is the mounted one now.
-        mount::set_attr_at(&descriptor_path(tree), *attr)
-            .context(format_args!("restrict {target}"))?;
-    }
     Ok(None)
 }
 

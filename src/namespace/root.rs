@@ -5,7 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind};
 use crate::sys::mount::{self, Attr, Propagation};
 use crate::sys::{Errno, process, statfs};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How the root file system comes about. All paths are relative to `base`.
@@ -180,11 +180,4 @@ fn make_place(root: &Dir, path: &str, directory: bool) -> std::result::Result<Ow
 /// A C string from text that was checked to hold no NUL byte.
 pub fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(format!("{text:?}: holds a NUL byte")))
-}
-
-/// The path of an open file as this process can name it, for calls that take only paths.
-pub fn descriptor_path(file: &OwnedFd) -> CString {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    CString::new(path).unwrap_or_else(|_| CStr::to_owned(c"/"))
 }

@@ -1,13 +1,14 @@
 //! The way into the root where pivot_root does not lead there: from an initramfs, and from inside
 //! a chroot. What comes out is as closed as after pivot_root; doc/decisions.md tells why.
 
+use super::submounts::mount_id;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::Dir;
 use crate::sys::mount::Propagation;
 use crate::sys::proc::unescape;
-use crate::sys::{Errno, control, mount, proc, process};
+use crate::sys::{Errno, mount, proc, process};
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Cuts off the mounts of a process whose root is no mount: those of its whole namespace.
 pub fn cut_off_in_chroot(propagation: Propagation) -> Result<()> {
@@ -58,13 +59,11 @@ pub fn enter_root() -> Result<()> {
 fn cover_root(root: &Dir) -> Result<()> {
     // Mounted nowhere, so that it is none of the mounts that it shows.
     let proc = proc::own().context("mount proc")?;
-    let about = format!("self/fdinfo/{}", root.as_fd().as_raw_fd());
-    let about = control::read(&proc, about).context("look at the new root")?;
-    let new = about.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    let new = new.ok_or_else(|| Error::new("the kernel does not tell the new root's mount"))?;
+    let own = proc.dir("self").context("look at this process")?;
+    let new = mount_id(&own, root.as_fd()).context("look at the new root")?;
     mount::move_to_root().context("move the new root over the old one")?;
     loop {
-        let list = proc.read_special("self/mountinfo", 16 << 20).context("read mountinfo")?;
+        let list = own.read_special("mountinfo", 16 << 20).context("read mountinfo")?;
         let others = others(&String::from_utf8_lossy(&list), new);
         // Each takes along what lies on it. Paths still begin at the old root.
         let mut detached = 0;

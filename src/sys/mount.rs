@@ -17,6 +17,8 @@ impl Attr {
     pub const NO_EXEC: Self = Self(libc::MS_NOEXEC);
     pub const NO_ATIME: Self = Self(libc::MS_NOATIME);
     pub const NO_DIRATIME: Self = Self(libc::MS_NODIRATIME);
+    /// include/uapi/linux/mount.h, `MS_NOSYMFOLLOW`.
+    pub const NO_SYMLINKS: Self = Self(1 << 8);
     pub const STRICT_ATIME: Self = Self(libc::MS_STRICTATIME);
 
     /// The same attributes in the bits of mount_setattr(2), `MOUNT_ATTR_*`.

@@ -1,9 +1,10 @@
 //! Named volumes: they outlive containers, and begin with what the image has at their place.
 
-use crate::harness::Rocker;
+use crate::harness::{PATIENCE, Rocker, finish, has_program, skip};
 use crate::harness_host as machine;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 fn run(rocker: &Rocker, options: &[&str], script: &str) -> String {
     let args = [&["run", "--rm", "--net", "none"], options].concat();
@@ -346,4 +347,61 @@ fn a_read_only_tmpfs_may_hold_the_places_of_other_mounts() {
     ];
     let shown = run(&rocker, &options, &format!("echo in > /outer/inner/x; {script}"));
     assert_eq!(shown, "web\nin\n/outer/inner/x\n1\n");
+}
+
+/// Makes the source of a volume that has mounts in it, of which some lie under others, and begins a command.
+const MOUNTS_IN_A_VOLUME: &str = "set -e; \
+    mount --bind $0 $0; mount -o remount,bind,ro,noexec $0; cd $0/a*; \
+    mount -t tmpfs -o dev,exec one .; cd ../a*; mkdir -p deep hidden/inner; \
+    mount -t tmpfs -o ro,noexec,noatime two deep; mount -t tmpfs three hidden/inner; \
+    mount -t tmpfs four hidden; mount -t tmpfs five hidden; cd /; exec \"$@\"";
+
+#[test]
+fn mounts_in_a_volume_are_restricted_too_and_keep_their_own_restrictions() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if !has_program("strace") || !has_program("unshare") {
+        return skip("strace or unshare is not there");
+    }
+    let source = rocker.files().join("source");
+    fs::create_dir_all(source.join("a b")).unwrap();
+    let source = source.to_str().unwrap();
+    // The flags of the mounts that a container sees: the first is that of the volume itself.
+    let shown = |mode: &str, users: &str, inject: &str| -> Vec<String> {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", MOUNTS_IN_A_VOLUME, source]);
+        command.args(["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject, "--"]);
+        command.arg(rocker.binary()).args(["run", "--rm", "--net", "none"]);
+        let volume = format!("{source}:/v:{mode}");
+        command.args(["--userns", users, "-v", &volume, "busybox"]);
+        command.args(["grep", " /v", "/proc/self/mountinfo"]);
+        rocker.prepare(&mut command);
+        let output = finish(command, b"", PATIENCE);
+        assert_eq!(output.code, 0, "{output:?}");
+        let fields = |line: &str| {
+            let mut fields = line.split(' ').skip(4);
+            format!("{} {}", fields.next().unwrap(), fields.next().unwrap())
+        };
+        output.stdout.lines().map(fields).collect()
+    };
+    let reached = |mode: &str| {
+        let hidden = format!("/v/a\\040b/hidden {mode},nosuid,nodev,relatime");
+        [
+            "/v ro,nosuid,nodev,noexec,relatime".to_owned(),
+            format!("/v/a\\040b {mode},nosuid,nodev,relatime"),
+            "/v/a\\040b/deep ro,nosuid,nodev,noexec,noatime".to_owned(),
+            hidden,
+        ]
+    };
+    let users = match std::path::Path::new("/proc/self/ns/user").exists() {
+        true => &["host", "auto"][..],
+        false => &["host"],
+    };
+    for inject in ["inject=mount_setattr:error=ENOSYS", "trace=none"] {
+        for (mode, users) in users.iter().flat_map(|users| [("rw", users), ("ro", users)]) {
+            let mounts = shown(mode, users, inject);
+            // Those that nobody can get at come between.
+            let ends = [&mounts[..3], &mounts[mounts.len() - 1..]].concat();
+            assert_eq!(ends, reached(mode), "{inject} {users}");
+        }
+    }
 }
