@@ -7,7 +7,7 @@ use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{Errno, control, ids, process, statfs};
+use crate::sys::{Errno, control, file, ids, process, statfs};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -118,16 +118,20 @@ fn fill_one(root: &Dir, held: &Held<'_>) -> Result<()> {
     (fill.copy)(&from, empty).context(format_args!("fill the volume for {target}"))
 }
 
-/// The options of a tmpfs: a directory that it covers, if any, gives it its mode.
-fn tmpfs_like(root: &Dir, target: &str, options: &CStr) -> Result<CString> {
+/// The place of a tmpfs and its options: the directory that it covers gives it its mode, if nothing else
+/// does. One that is made for it can be written by all, as a tmpfs is: the next start finds it there.
+fn tmpfs_place(root: &Dir, target: &str, options: &CStr) -> Result<(OwnedFd, CString)> {
+    let is_new = matches!(root.open_in_root(target, libc::O_PATH, 0), Err(Errno::ENOENT));
+    let place = mount_point(root, target, true)?;
     let options = options.to_string_lossy();
-    let covered = root.open_in_root(target, libc::O_PATH, 0).and_then(|dir| fs::stat(dir.as_fd()));
-    match covered {
-        Ok(stat) if !options.contains("mode=") => {
-            c_string(&format!("mode={:o},{options}", stat.mode))
-        }
-        _ => c_string(&options),
+    if options.contains("mode=") {
+        return Ok((place, c_string(&options)?));
     }
+    if is_new {
+        file::set_mode(place.as_fd(), 0o1777).context(format_args!("open {target} to all"))?;
+    }
+    let stat = fs::stat(place.as_fd()).context(format_args!("look at {target}"))?;
+    Ok((place, c_string(&format!("mode={:o},{options}", stat.mode))?))
 }
 
 /// Mounts one volume at its place. Gives it again where it is a tmpfs that is to be read-only, with its
@@ -139,8 +143,7 @@ fn place_one<'a>(root: &Dir, held: &Held<'a>) -> Result<Option<(OwnedFd, &'a Vol
             return Err(Error::new(format!("{target}: has no source")));
         };
         let what = || format!("mount tmpfs on {target}");
-        let options = tmpfs_like(root, target, options)?;
-        let place = mount_point(root, target, true)?;
+        let (place, options) = tmpfs_place(root, target, options)?;
         process::fchdir(place.as_fd()).context(format_args!("enter {target}"))?;
         let open = Attr(attr.0 & !Attr::READ_ONLY.0);
         let mounted = mount::create(c"tmpfs", c".", open, &options);

@@ -209,6 +209,20 @@ fn a_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
 }
 
 #[test]
+fn a_tmpfs_where_the_image_has_nothing_has_the_same_mode_at_every_start() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let mounts = ["/new", "/new/in", "/other:mode=750", "/far/below"];
+    let options = mounts.iter().flat_map(|mount| ["--tmpfs", *mount]).collect::<Vec<_>>();
+    let args = [&["run", "--name", "x", "--net", "none"][..], &options];
+    let look = ["busybox", "stat", "-c", "%a", "/new", "/new/in", "/other", "/far/below", "/far"];
+    let expected = "1777\n1777\n750\n1777\n755\n";
+    assert_eq!(rocker.ok(&[&args.concat()[..], &look].concat()), expected);
+    for _ in 0..2 {
+        assert_eq!(rocker.ok(&["start", "-a", "x"]), expected);
+    }
+}
+
+#[test]
 fn mount_knows_binds_volumes_and_tmpfs() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let files = rocker.files();
