@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Directory of all of rocker's groups in each hierarchy.
 const PARENT: &str = "rocker";
 
+/// On v2 the file with the controllers that a group hands down.
+const DIVISION: &str = "cgroup.subtree_control";
+
 /// The directory of a container in one hierarchy.
 #[derive(Debug)]
 struct Place {
@@ -82,12 +85,19 @@ fn create_on(host: &Host, id: &str, limits: &Limits) -> Result<Group> {
 
 fn fill(group: &mut Group, host: &Host, id: &str, limits: &Limits) -> Result<()> {
     for hierarchy in &host.hierarchies {
-        let wanted: Vec<Controller> =
+        let mut wanted: Vec<Controller> =
             hierarchy.controllers.iter().copied().filter(|c| limits.wants(*c)).collect();
         if wanted.is_empty() {
             continue;
         }
-        let place = group.make(hierarchy, id, &wanted)?;
+        let place = match group.make(hierarchy, id, &wanted) {
+            // What was not asked for can be done without.
+            Err(error) if is_shared(&error) => {
+                wanted.retain(|controller| limits.asks(*controller));
+                group.make(hierarchy, id, &wanted)?
+            }
+            other => other?,
+        };
         for controller in wanted {
             apply(place, limits, controller)?;
         }
@@ -185,6 +195,12 @@ fn refused(error: &Error) -> bool {
     matches!(error.errno, Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
 }
 
+/// Whether the group to be divided holds processes itself, which the kernel does not allow of one that
+/// is not the root: rocker's may be the first of a container.
+fn is_shared(error: &Error) -> bool {
+    matches!(error.errno, Some(Errno::EBUSY | Errno::EOPNOTSUPP))
+}
+
 fn make_at(version: Version, base: &str, id: &str, wanted: &[Controller]) -> Result<Place> {
     let path = format!("{base}/{PARENT}/{id}");
     let open = |path: &str| open_directory(path).context(format_args!("open {path}"));
@@ -222,9 +238,27 @@ fn enable(base: &Dir, base_path: &str, place: &Place, wanted: &[Controller]) -> 
         if present.split_ascii_whitespace().any(|word| word == name) {
             continue;
         }
-        for dir in ["cgroup.subtree_control", "rocker/cgroup.subtree_control"] {
-            control::write(base, dir, &format!("+{name}"))
-                .context(format_args!("enable the {name} controller in {base_path}/{dir}"))?;
+        let had = control::read(base, DIVISION).context(format_args!("read {DIVISION}"))?;
+        let hand_down = |file: &str| {
+            control::write(base, file, &format!("+{name}"))
+                .context(format_args!("enable the {name} controller in {base_path}/{file}"))
+        };
+        let enabled = hand_down(DIVISION).and_then(|()| {
+            hand_down(&format!("{PARENT}/{DIVISION}")).inspect_err(|_| {
+                // A controller of threads can be handed down by a group with processes, but below that
+                // none can be started any more.
+                if !had.split_ascii_whitespace().any(|word| word == name) {
+                    let _ = control::write(base, DIVISION, &format!("-{name}"));
+                }
+            })
+        });
+        match enabled {
+            Err(error) if is_shared(&error) => {
+                return Err(error.hint(format!(
+                    "processes in {base_path} are in the way: move them into a group below it, or leave the limit out"
+                )));
+            }
+            other => other?,
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Limits: in force before the program's first instruction, and for what is executed later.
 
-use crate::harness::{Rocker, has_controller, skip, wait_until};
+use crate::harness::{Rocker, base_image, has_controller, skip, wait_until};
+use crate::harness_host::mountinfo;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -189,5 +190,39 @@ fn processes_are_limited_and_memory_is_not_unless_asked() {
     }
     if let Some(max) = file("memory", "memory.limit_in_bytes") {
         assert!(max.trim().parse::<u64>().unwrap() > 1 << 60, "{max}");
+    }
+}
+
+/// Runs a rocker inside a container, where the group that it sees as the root holds the shell.
+const RUNS_INSIDE: &str = "export ROCKER_ROOT=/state/root ROCKER_RUN_ROOT=/state/run; \
+    own=/sys/fs/cgroup/cgroup.subtree_control; /rocker import -q /image.tar busybox > /dev/null; \
+    for limit in --init --pids-limit=9 --cpus=1 --memory=64m --init; do \
+        /rocker run --rm --net none $limit busybox echo in; echo \"$limit $? $(cat $own)\"; \
+    done 2>&1";
+
+#[test]
+fn in_a_container_whose_group_cannot_be_divided_only_limits_that_were_asked_for_are_errors() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let mounts = fs::read_to_string(mountinfo()).unwrap();
+    let is_unified = |line: &str| line.contains(" /sys/fs/cgroup ") && line.contains(" - cgroup2 ");
+    if !mounts.lines().any(is_unified) {
+        return skip("the controllers are not those of cgroup2");
+    }
+    let [binary, image] = [(rocker.binary().to_owned(), "rocker"), (base_image(), "image.tar")]
+        .map(|(path, name)| format!("{}:/{name}:ro", path.display()));
+    let run = ["run", "--rm", "--privileged", "--net", "none", "--tmpfs", "/state:exec"];
+    // Its limits bring the controllers along.
+    let limits = ["--cpu-shares", "1024", "-m", "256m"];
+    let args =
+        [&run[..], &limits, &["-v", &binary, "-v", &image, "busybox", "sh", "-c", RUNS_INSIDE]];
+    let said = rocker.ok(&args.concat());
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 13, "{said}");
+    assert_eq!([&lines[..2], &lines[11..]], [["in", "--init 0 "]; 2], "{said}");
+    let asked = [("--pids-limit=9", "pids"), ("--cpus=1", "cpu"), ("--memory=64m", "memory")];
+    for ((limit, name), told) in asked.into_iter().zip(lines[2..].chunks(3)) {
+        assert!(told[0].contains(&format!("enable the {name} controller in /sys/fs/")), "{said}");
+        let hint = "hint: processes in /sys/fs/cgroup are in the way";
+        assert!(told[1].starts_with(hint) && told[2] == format!("{limit} 125 "), "{said}");
     }
 }
