@@ -172,6 +172,31 @@ impl Group {
         Ok(entry)
     }
 
+    /// Whether the container has divided its own group of v2, which then takes no processes itself.
+    pub fn is_divided(&self) -> bool {
+        let divides = |place: &Place| {
+            let handed = control::read(&place.dir, DIVISION);
+            place.version == Version::V2 && handed.is_ok_and(|names| !names.trim().is_empty())
+        };
+        self.places.iter().any(divides)
+    }
+
+    /// Opens the group below the container's own of v2 that a process is in; none where it is in that
+    /// one itself. `groups` is its /proc/PID/cgroup as it reads in the cgroup namespace of the container.
+    pub fn inner(&self, groups: &str) -> Result<Option<Dir>> {
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+        let place = self.places.iter().find(|place| place.version == Version::V2);
+        let (Some(path), Some(place)) = (path, place) else { return Ok(None) };
+        match path {
+            "" => Ok(None),
+            // It was moved out of the container's group.
+            _ if path.split('/').any(|name| name == "..") => {
+                Err(Error::new(format!("the first process is outside of {}", place.path)))
+            }
+            _ => place.dir.dir(path).context(format_args!("open {}/{path}", place.path)).map(Some),
+        }
+    }
+
     /// Whether the kernel killed a process of the group for want of memory.
     pub fn oom_killed(&self) -> bool {
         self.places.iter().any(|place| {

@@ -88,7 +88,7 @@ fn begin(
         namespaces = namespaces.and(Namespaces::USER);
     }
     let can_trace = security::can_trace(&record);
-    let target = Target { pidfd, group: &group, namespaces, can_trace };
+    let target = Target { pidfd, pid: state.pid, group: &group, namespaces, can_trace };
     forget_caller();
     let process = runtime::exec(&target, &program, stdio)?;
     let terminal = match process.executed()? {

@@ -9,9 +9,10 @@ use crate::cgroups::{Entry, Group};
 use crate::error::{Context, FAILURE, Result};
 use crate::namespace::credentials;
 use crate::namespace::userns;
+use crate::sys::fs::Dir;
 use crate::sys::lend::{self, Ends};
 use crate::sys::process::{self, Child, Namespaces};
-use crate::sys::{Errno, exe, file, io};
+use crate::sys::{Errno, control, exe, file, io, proc};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Target<'a> {
     /// Its first process.
     pub pidfd: BorrowedFd<'a>,
+    pub pid: u32,
     pub group: &'a Group,
     pub namespaces: Namespaces,
     /// Whether its programs may trace every process that they see.
@@ -58,6 +60,11 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
         }
     }
     let entry = target.group.entry()?;
+    // Like others, where its own group is none for processes, join its first one.
+    let first = match target.group.is_divided() {
+        true => Some(proc::dir(&target.pid.to_string()).context("look at the first process")?),
+        false => None,
+    };
     if let Some(score) = program.oom_score_adj {
         // Of this process, whose child the program is: afterwards its /proc is not ours.
         set_oom_score("self", score)?;
@@ -75,9 +82,15 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
         Err(Errno::ESRCH) => return Err(Errno::ESRCH.into()),
         other => other.context("enter the namespaces of the container")?,
     }
+    let inner = match &first {
+        // From here its path begins at the container's own group.
+        Some(first) => first_group(target, first)?,
+        None => None,
+    };
+    let into = inner.as_ref().map(AsFd::as_fd).or(entry.into);
     let start = Start { program, tasks: &entry.tasks, stdio: kind, outside };
     let ends = [stdin, stdout, stderr, Some(far)];
-    let child = lend::lend_into(Namespaces::default(), entry.into, &start, ends, main)
+    let child = lend::lend_into(Namespaces::default(), into, &start, ends, main)
         .context("clone the process")?;
     drop(own);
     let made = start.outside.map_or(0, |outside| outside.made.get());
@@ -88,6 +101,16 @@ pub fn exec(target: &Target<'_>, program: &Program, stdio: Stdio) -> Result<Proc
     // It is a child of ours, so the number is its own until we wait for it.
     let pidfd = process::pidfd_open(made).context("watch the process")?;
     Ok(Process::new(Child { pid: made, pidfd }, near))
+}
+
+/// The group of the first process below the container's own one.
+fn first_group(target: &Target<'_>, first: &Dir) -> Result<Option<Dir>> {
+    let groups = control::read(first, "cgroup");
+    if io::is_ready(target.pidfd) {
+        // The number may be another's by now.
+        return Err(Errno::ESRCH.into());
+    }
+    target.group.inner(&groups.context("look at the groups of the first process")?)
 }
 
 fn main(start: &Start<'_>, [stdin, stdout, stderr, socket]: Ends) -> ! {

@@ -226,3 +226,72 @@ fn in_a_container_whose_group_cannot_be_divided_only_limits_that_were_asked_for_
         assert!(told[1].starts_with(hint) && told[2] == format!("{limit} 125 "), "{said}");
     }
 }
+
+/// A controller whose limits are of whole processes, handed down to rocker's groups of cgroup2.
+struct Handed {
+    name: &'static str,
+    /// The groups that did not hand it down before.
+    by: Vec<String>,
+}
+
+impl Handed {
+    fn new(mount: &str) -> Option<Self> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let has = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
+        let there = read(&format!("{mount}/cgroup.controllers"));
+        let name = ["memory", "io", "hugetlb"].into_iter().find(|name| has(&there, name))?;
+        let mut by = Vec::new();
+        for group in [mount.to_owned(), format!("{mount}/rocker")] {
+            let file = format!("{group}/cgroup.subtree_control");
+            if !has(&read(&file), name) {
+                fs::write(&file, format!("+{name}")).unwrap();
+                by.push(file);
+            }
+        }
+        Some(Self { name, by })
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        for file in self.by.iter().rev() {
+            // Another container may need it now.
+            let _ = fs::write(file, format!("-{}", self.name));
+        }
+    }
+}
+
+#[test]
+fn exec_joins_the_first_process_where_the_container_has_divided_its_group() {
+    let Some(rocker) = Rocker::alone_with_busybox() else { return };
+    let mounts = fs::read_to_string(mountinfo()).unwrap();
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let Some(mount) = unified.and_then(|line| line.split(' ').nth(4)) else {
+        return skip("no cgroup2 is mounted");
+    };
+    rocker.sleeper("web", &["--net", "none", "--pids-limit", "-1"]);
+    let Some(handed) = Handed::new(mount) else { return skip("cgroup2 has no controller") };
+    let pid = rocker.pid("web").to_string();
+    let groups = || fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let own = groups().lines().find_map(|line| Some(line.strip_prefix("0::")?.to_owned())).unwrap();
+    let own = format!("{mount}{own}");
+    let outside = format!("{mount}/rocker/outside-{pid}");
+    let exec = ["exec", "web", "sed", "-n", "s/^0:://p", "/proc/self/cgroup"];
+    assert_eq!(rocker.ok(&exec), "/\n");
+    fs::create_dir_all(format!("{own}/init/deep")).unwrap();
+    let move_to = |group: &str| fs::write(format!("{group}/cgroup.procs"), &pid).unwrap();
+    move_to(&format!("{own}/init"));
+    fs::write(format!("{own}/cgroup.subtree_control"), format!("+{}", handed.name)).unwrap();
+    assert_eq!(rocker.ok(&exec), "/init\n");
+    move_to(&format!("{own}/init/deep"));
+    assert_eq!(rocker.ok(&exec), "/init/deep\n");
+    // What is not the container's own is nothing to join.
+    fs::create_dir(&outside).unwrap();
+    move_to(&outside);
+    let refused = rocker.run(&exec);
+    rocker.ok(&["rm", "-f", "web"]);
+    assert!(wait_until(Duration::from_secs(20), || fs::remove_dir(&outside).is_ok()));
+    assert_eq!(refused.code, 125, "{refused:?}");
+    assert!(refused.stderr.contains("the first process is outside of "), "{refused:?}");
+    assert!(!Path::new(&own).exists(), "{own} is left");
+}
