@@ -1,7 +1,7 @@
 //! Shows a value through a template.
 
 use super::functions::{self, error, plain, truth};
-use super::{Node, Pipe, Range, Term};
+use super::{Action, Node, Pipe, Range, Target, Term};
 use crate::error::{Error, Result, escape};
 use crate::rocker::json;
 use crate::rocker::nearest::nearest;
@@ -34,37 +34,53 @@ impl Scope {
     fn node(&mut self, node: &Node, dot: &Value) -> Result<()> {
         match node {
             Node::Text(text) => self.out.push_str(text),
-            Node::Print(pipe) => {
-                let mut text = String::new();
-                plain(&self.pipe(pipe, dot)?, &mut text);
-                for part in text.split_inclusive(['\n', '\t']) {
-                    let visible = part.trim_end_matches(['\n', '\t']);
-                    self.out.push_str(&escape(visible));
-                    self.out.push_str(&part[visible.len()..]);
+            Node::Action(action) => {
+                let value = self.action(action, dot)?;
+                if action.into.is_none() {
+                    self.print(&value);
                 }
-            }
-            Node::Set(name, pipe) => {
-                let value = self.pipe(pipe, dot)?;
-                self.variables.push((name.clone(), value));
             }
             Node::If(branches, otherwise) => {
-                for (condition, body) in branches {
-                    if truth(&self.pipe(condition, dot)?) {
-                        return self.nodes(body, dot);
-                    }
-                }
-                self.nodes(otherwise, dot)?;
+                let visible = self.variables.len();
+                self.branches(branches, otherwise, dot)?;
+                self.variables.truncate(visible);
             }
-            Node::With(pipe, body, otherwise) => {
-                let value = self.pipe(pipe, dot)?;
+            Node::With(action, body, otherwise) => {
+                let visible = self.variables.len();
+                let value = self.action(action, dot)?;
                 match truth(&value) {
                     true => self.nodes(body, &value)?,
                     false => self.nodes(otherwise, dot)?,
                 }
+                self.variables.truncate(visible);
             }
             Node::Range(range) => self.range(range, dot)?,
         }
         Ok(())
+    }
+
+    fn print(&mut self, value: &Value) {
+        let mut text = String::new();
+        plain(value, &mut text);
+        for part in text.split_inclusive(['\n', '\t']) {
+            let visible = part.trim_end_matches(['\n', '\t']);
+            self.out.push_str(&escape(visible));
+            self.out.push_str(&part[visible.len()..]);
+        }
+    }
+
+    fn branches(
+        &mut self,
+        branches: &[(Action, Vec<Node>)],
+        otherwise: &[Node],
+        dot: &Value,
+    ) -> Result<()> {
+        for (condition, body) in branches {
+            if truth(&self.action(condition, dot)?) {
+                return self.nodes(body, dot);
+            }
+        }
+        self.nodes(otherwise, dot)
     }
 
     fn range(&mut self, range: &Range, dot: &Value) -> Result<()> {
@@ -91,6 +107,25 @@ impl Scope {
             self.variables.truncate(visible);
         }
         Ok(())
+    }
+
+    /// The value of an action, which is put where the action says.
+    fn action(&mut self, action: &Action, dot: &Value) -> Result<Value> {
+        let value = self.pipe(&action.pipe, dot)?;
+        match &action.into {
+            None => {}
+            Some(Target::New(name)) => self.variables.push((name.clone(), value.clone())),
+            Some(Target::Known(name)) => *self.variable(name)? = value.clone(),
+        }
+        Ok(value)
+    }
+
+    /// The newest variable of a name.
+    fn variable(&mut self, name: &str) -> Result<&mut Value> {
+        match self.variables.iter_mut().rev().find(|(known, _)| known == name) {
+            Some((_, value)) => Ok(value),
+            None => Err(error(format!("no variable ${name}"))),
+        }
     }
 
     fn pipe(&mut self, pipe: &Pipe, dot: &Value) -> Result<Value> {
@@ -122,12 +157,7 @@ impl Scope {
     fn term(&mut self, term: &Term, dot: &Value) -> Result<Value> {
         match term {
             Term::Field(fields) => field(dot, fields),
-            Term::Variable(name, fields) => {
-                match self.variables.iter().rev().find(|(known, _)| known == name) {
-                    Some((_, value)) => field(value, fields),
-                    None => Err(error(format!("no variable ${name}"))),
-                }
-            }
+            Term::Variable(name, fields) => field(self.variable(name)?, fields),
             Term::Group(pipe, fields) => field(&self.pipe(pipe, dot)?, fields),
             Term::Literal(value) => Ok(value.clone()),
             Term::Function(name) => functions::call(name, &[]),

@@ -15,12 +15,26 @@ pub struct Template(Vec<Node>);
 /// A part of a template.
 enum Node {
     Text(String),
-    Print(Pipe),
-    Set(String, Pipe),
+    /// Shows the value, where it is not put into a variable.
+    Action(Action),
     /// Pairs of condition and body, and what is shown when none holds.
-    If(Vec<(Pipe, Vec<Node>)>, Vec<Node>),
-    With(Pipe, Vec<Node>, Vec<Node>),
+    If(Vec<(Action, Vec<Node>)>, Vec<Node>),
+    With(Action, Vec<Node>, Vec<Node>),
     Range(Range),
+}
+
+/// `pipe`, `$name := pipe` or `$name = pipe`.
+struct Action {
+    into: Option<Target>,
+    pipe: Pipe,
+}
+
+/// The name of a variable.
+enum Target {
+    /// Seen until the end of the block.
+    New(String),
+    /// Of this block or of one around it.
+    Known(String),
 }
 
 /// `{{range $key, $item := pipe}}body{{else}}otherwise{{end}}`.
@@ -71,14 +85,14 @@ impl Template {
 fn nodes_use(nodes: &[Node], fields: &[&str]) -> bool {
     nodes.iter().any(|node| match node {
         Node::Text(_) => false,
-        Node::Print(pipe) | Node::Set(_, pipe) => pipe_uses(pipe, fields),
+        Node::Action(action) => pipe_uses(&action.pipe, fields),
         Node::If(branches, otherwise) => {
-            let uses = |(pipe, body): &(Pipe, Vec<Node>)| {
-                pipe_uses(pipe, fields) || nodes_use(body, fields)
+            let uses = |(condition, body): &(Action, Vec<Node>)| {
+                pipe_uses(&condition.pipe, fields) || nodes_use(body, fields)
             };
             branches.iter().any(uses) || nodes_use(otherwise, fields)
         }
-        Node::With(pipe, body, otherwise)
+        Node::With(Action { pipe, .. }, body, otherwise)
         | Node::Range(Range { over: pipe, body, otherwise, .. }) => {
             pipe_uses(pipe, fields) || nodes_use(body, fields) || nodes_use(otherwise, fields)
         }
@@ -147,7 +161,18 @@ mod tests {
         shows("{{range $i, $v := .Args}}{{$i}}={{$v}} {{end}}", "0=-c 1=a b ");
         shows("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}};{{end}}", "a.b=1;c=2;");
         shows("{{range .None}}a{{else}}none{{end}}", "none");
+    }
+
+    #[test]
+    fn variables_are_seen_and_changed_in_the_blocks_within_theirs() {
         shows("{{$x := .State.Pid}}{{range .Args}}{{$x}}{{end}}", "77");
+        shows("{{$x := 0}}{{range .Args}}{{$x = .}}{{end}}{{$x}}", "a b");
+        shows("{{$x := 1}}{{if .Up}}{{$x := 2}}{{$x}}{{end}}{{$x}}", "21");
+        shows("{{with $x := .State}}{{$x.Pid}}{{.Status}}{{end}}", "7running");
+        shows("{{if $x := .Off}}a{{else if $y := .Name}}{{$x}}{{$y}}{{end}}", "false/web");
+        shows("{{$x := 1}}{{with $x = .Name}}{{.}}{{end}}{{$x}}", "/web/web");
+        assert!(apply("{{with $x := .Up}}{{end}}{{$x}}").is_err());
+        assert!(apply("{{$x = 1}}").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads the text of a template.
 
-use super::{Node, Pipe, Range, Term};
+use super::{Action, Node, Pipe, Range, Target, Term};
 use crate::rocker::{json, units};
 use miniserde::json::Value;
 
@@ -111,13 +111,10 @@ impl<'a> Reader<'a> {
                 "if" => nodes.push(self.branches(rest)?),
                 "with" => {
                     let (body, otherwise) = self.body()?;
-                    nodes.push(Node::With(pipe(rest)?, body, otherwise));
+                    nodes.push(Node::With(action_of(rest)?, body, otherwise));
                 }
                 "range" => nodes.push(self.range(rest)?),
-                _ => nodes.push(match assignment(action) {
-                    Some((name, value)) => Node::Set(name.to_string(), pipe(value)?),
-                    None => Node::Print(pipe(action)?),
-                }),
+                _ => nodes.push(Node::Action(action_of(action)?)),
             }
         }
         Ok((nodes, None))
@@ -152,7 +149,7 @@ impl<'a> Reader<'a> {
 
     fn branches(&mut self, condition: &str) -> Parsed<Node> {
         let mut branches = Vec::new();
-        let mut condition = pipe(condition)?;
+        let mut condition = action_of(condition)?;
         loop {
             let (body, end) = self.inside()?;
             branches.push((condition, body));
@@ -166,7 +163,7 @@ impl<'a> Reader<'a> {
                     };
                 }
                 _ => match end.strip_prefix("else").map(str::trim_start) {
-                    Some(next) if first_word(next) == "if" => condition = pipe(&next[2..])?,
+                    Some(next) if first_word(next) == "if" => condition = action_of(&next[2..])?,
                     _ => return Err(format!("unexpected {{{{{end}}}}}")),
                 },
             }
@@ -188,14 +185,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `$name := value` or `$name = value`.
-fn assignment(action: &str) -> Option<(&str, &str)> {
-    let rest = action.strip_prefix('$')?;
+fn action_of(text: &str) -> Parsed<Action> {
+    let (into, value) = match target(text) {
+        Some((into, value)) => (Some(into), value),
+        None => (None, text),
+    };
+    Ok(Action { into, pipe: pipe(value)? })
+}
+
+/// The variable of `$name := value` or `$name = value`, and the value.
+fn target(text: &str) -> Option<(Target, &str)> {
+    let rest = text.trim_start().strip_prefix('$')?;
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
     let (name, rest) = rest.split_at(end);
+    let name = name.to_string();
     let rest = rest.trim_start();
-    let value = rest.strip_prefix(":=").or_else(|| rest.strip_prefix('='))?;
-    Some((name, value))
+    match rest.strip_prefix(":=") {
+        Some(value) => Some((Target::New(name), value)),
+        None => Some((Target::Known(name), rest.strip_prefix('=')?)),
+    }
 }
 
 fn pipe(text: &str) -> Parsed<Pipe> {
