@@ -1,7 +1,7 @@
 //! `inspect`: all that is known of containers and images, in docker's shape.
 
 use super::Globals;
-use crate::container::record::{Mount, MountKind, Port, Record, Security, State, Status};
+use crate::container::record::{Endpoint, Mount, MountKind, Port, Record, Security, State, Status};
 use crate::container::userns::IdMap;
 use crate::container::{self, Engine};
 use crate::error::{Cause, Error, Result};
@@ -184,33 +184,14 @@ fn of_container(globals: &Globals, record: &Record, state: &State) -> Value {
     ])
 }
 
-/// The networks of a container: of one that does not run only their names.
+/// The networks of a container: of one that has no addresses, or does not run, with nothing in them.
 fn of_network(record: &Record, state: &State) -> Part<'static> {
     let net = &state.net;
-    let mut networks: Vec<(&str, Part<'_>)> = Vec::new();
-    for endpoint in &net.endpoints {
-        let address = |list: &[String], v6: bool| -> (String, i64) {
-            let text = list.iter().find(|text| text.contains(':') == v6);
-            let text = text.map_or("", String::as_str);
-            let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
-            (address.to_owned(), prefix.parse().unwrap_or(0))
-        };
-        let (v4, v4_prefix) = address(&endpoint.addresses, false);
-        let (v6, v6_prefix) = address(&endpoint.addresses, true);
-        let one = object(&mut [
-            ("Interface", Part::Text(&endpoint.interface)),
-            ("MacAddress", Part::Text(&endpoint.mac)),
-            ("IPAddress", Part::Text(&v4)),
-            ("IPPrefixLen", Part::Number(v4_prefix)),
-            ("Gateway", Part::Text(&address(&endpoint.gateways, false).0)),
-            ("GlobalIPv6Address", Part::Text(&v6)),
-            ("GlobalIPv6PrefixLen", Part::Number(v6_prefix)),
-            ("IPv6Gateway", Part::Text(&address(&endpoint.gateways, true).0)),
-        ]);
-        networks.push((&endpoint.network, one));
-    }
+    let mut networks: Vec<(&str, Part<'_>)> =
+        net.endpoints.iter().map(|one| (&*one.network, of_endpoint(one))).collect();
     if networks.is_empty() {
-        networks = record.network.split(',').map(|name| (name, object(&mut []))).collect();
+        let nothing = || of_endpoint(&Endpoint::default());
+        networks = record.network.split(',').map(|name| (name, nothing())).collect();
     }
     let first = net.endpoints.first();
     let first = first.and_then(|one| one.addresses.iter().find(|text| !text.contains(':')));
@@ -220,6 +201,27 @@ fn of_network(record: &Record, state: &State) -> Part<'static> {
         ("Ports", of_ports(&net.ports, "0.0.0.0")),
         ("PublishMode", Part::Text(&net.publish_mode)),
         ("Networks", object(&mut networks)),
+    ])
+}
+
+fn of_endpoint(endpoint: &Endpoint) -> Part<'static> {
+    let address = |list: &[String], v6: bool| -> (String, i64) {
+        let text = list.iter().find(|text| text.contains(':') == v6);
+        let text = text.map_or("", String::as_str);
+        let (address, prefix) = text.split_once('/').unwrap_or((text, "0"));
+        (address.to_owned(), prefix.parse().unwrap_or(0))
+    };
+    let (v4, v4_prefix) = address(&endpoint.addresses, false);
+    let (v6, v6_prefix) = address(&endpoint.addresses, true);
+    object(&mut [
+        ("Interface", Part::Text(&endpoint.interface)),
+        ("MacAddress", Part::Text(&endpoint.mac)),
+        ("IPAddress", Part::Text(&v4)),
+        ("IPPrefixLen", Part::Number(v4_prefix)),
+        ("Gateway", Part::Text(&address(&endpoint.gateways, false).0)),
+        ("GlobalIPv6Address", Part::Text(&v6)),
+        ("GlobalIPv6PrefixLen", Part::Number(v6_prefix)),
+        ("IPv6Gateway", Part::Text(&address(&endpoint.gateways, true).0)),
     ])
 }
 
