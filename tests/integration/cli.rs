@@ -382,6 +382,30 @@ fn a_template_that_shows_a_whole_container_shows_its_labels_and_mounts() {
 }
 
 #[test]
+fn the_networks_of_a_container_without_addresses_have_dockers_keys() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("none", &["--net", "none"]);
+    rocker.sleeper("host", &["--net", "host"]);
+    rocker.ok(&["create", "--name", "idle", "busybox", "true"]);
+    let template = "{{range $name, $net := .NetworkSettings.Networks}}{{$name}}<{{$net.IPAddress}}\
+        {{.MacAddress}}>{{.IPPrefixLen}}{{end}}";
+    assert_eq!(rocker.inspect("none", template), "none<>0");
+    assert_eq!(rocker.inspect("host", template), "host<>0");
+    assert_eq!(rocker.inspect("idle", template), "rocker0<>0");
+}
+
+#[test]
+fn options_of_docker_that_change_nothing_are_taken() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["tag", "busybox", "other"]);
+    assert_eq!(rocker.ok(&["rmi", "--no-prune", "other"]), "Untagged: other:latest\n");
+    assert_eq!(rocker.ok(&["volume", "create", "-d", "local", "data"]), "data\n");
+    let refused = rocker.refused(&["volume", "create", "--driver", "nfs", "more"], 125);
+    assert!(refused.contains("the only driver is local"), "{refused}");
+    assert_eq!(rocker.ok(&["volume", "prune", "-a", "-f"]), "data\n");
+}
+
+#[test]
 fn inspect_has_dockers_shape() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     if !has_controller("--memory") {

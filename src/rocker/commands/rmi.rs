@@ -22,11 +22,18 @@ Examples:
   rocker rmi busybox:old
 ",
     rules: Rules::Usual,
-    flags: &[flag(
-        "-f, --force",
-        "Remove it with all its names, and while containers use it; a missing one is no failure",
-        |o, value| value.set(&mut o.force),
-    )],
+    flags: &[
+        flag(
+            "-f, --force",
+            "Remove it with all its names, and while containers use it; a missing one is no failure",
+            |o, value| value.set(&mut o.force),
+        ),
+        flag(
+            "--no-prune",
+            "Changes nothing: what images are made of are no images here",
+            |_, value| value.set(&mut false),
+        ),
+    ],
     word: |o, word| {
         o.images.push(word);
         Ok(())

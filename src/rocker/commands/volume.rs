@@ -2,7 +2,7 @@
 
 use super::{Globals, each, remove_each};
 use crate::container::volumes::{self, Volume};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list;
@@ -33,9 +33,13 @@ pub static CREATE: Command<Options> = Command {
     about: "Make a volume.",
     more: "",
     rules: Rules::Usual,
-    flags: &[flag("-l, --label KEY[=VALUE]", "Attach a label", |o, value| {
-        value.set(&mut o.labels)
-    })],
+    flags: &[
+        flag("-l, --label KEY[=VALUE]", "Attach a label", |o, value| value.set(&mut o.labels)),
+        flag("-d, --driver DRIVER", "What it is made of: local", |_, value| match &*value.text() {
+            "local" => Ok(()),
+            _ => Err(Error::new("the only driver is local")),
+        }),
+    ],
     word,
     run: |globals, options| {
         let mut labels = BTreeMap::new();
@@ -109,7 +113,10 @@ pub static PRUNE: Command<Options> = Command {
     about: "Remove all volumes that no container mounts.",
     more: "",
     rules: Rules::Usual,
-    flags: &[flag("-f, --force", "Do not ask (it never does)", |o, value| value.set(&mut o.force))],
+    flags: &[
+        flag("-a, --all", "Changes nothing: each has a name", |o, value| value.set(&mut o.force)),
+        flag("-f, --force", "Do not ask (it never does)", |o, value| value.set(&mut o.force)),
+    ],
     word,
     run: |globals, _| {
         for name in volumes::prune(&globals.engine()?)? {
