@@ -141,14 +141,17 @@ fn a_client_whose_output_is_not_read_forwards_signals() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let words = ["run", "--name", "web", "--net", "none", "busybox", "sh", "-c", TOLD];
     for again in [false, true] {
-        let client = rocker.spawn(&words);
+        let mut client = rocker.spawn(&words);
         settled(&rocker);
         kill(client.0.id(), libc::SIGTERM);
         let ended = || rocker.inspect("web", "{{.State.Status}} {{.State.ExitCode}}") == "exited 6";
         assert!(wait_until(PATIENCE, ended), "{}", rocker.ok(&["ps"]));
         if again {
-            // Nobody is left to forward it to.
-            kill(client.0.id(), libc::SIGTERM);
+            // Nobody is left to forward it to, from when the client has heard of that.
+            assert!(wait_until(PATIENCE, || {
+                kill(client.0.id(), libc::SIGTERM);
+                client.0.try_wait().unwrap().is_some()
+            }));
         }
         let output = client.finish();
         assert_eq!(output.code, if again { 143 } else { 6 }, "{}", output.stderr);
