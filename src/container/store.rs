@@ -70,7 +70,7 @@ impl Engine {
 
     /// Opens one of rocker's own directories below the root; makes it where it is missing.
     pub fn subdirectory(&self, name: &str) -> Result<Dir> {
-        let opened = self.images.directory().subdirectory(name);
+        let opened = file::subdirectory(self.images.directory(), name);
         opened.context(format_args!("open {}/{name}", self.root_path.display()))
     }
 

@@ -31,7 +31,7 @@ pub fn random_name() -> Result<String> {
 
 /// Opens a directory of the store; makes it where it is missing.
 pub fn subdirectory(root: &Dir, name: &str) -> Result<Dir> {
-    root.subdirectory(name).context(format_args!("open {name} of the store"))
+    file::subdirectory(root, name).context(format_args!("open {name} of the store"))
 }
 
 impl Stage {

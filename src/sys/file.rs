@@ -4,11 +4,11 @@
 //! A name is one below an open directory, and no last component is followed, but by `set_mode`.
 //! `null_device` and `make_path` are about paths of the host.
 
-use super::fs::{Dir, Kind, device_number, openat};
+use super::fs::{self, Dir, Kind, device_number, openat};
 use super::{Errno, Result, c_path, owned, retry};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use syscalls::{Sysno, syscall};
@@ -21,6 +21,33 @@ pub fn effective_ids() -> (u32, u32) {
     // SAFETY: both calls take nothing and cannot fail.
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
+
+/// Opens a directory below another; makes it where it is missing, so that it survives a power cut.
+///
+/// What is made in it belongs to the group of who makes it, whatever the directories above hand down.
+pub fn subdirectory(above: &Dir, name: &str) -> Result<Dir> {
+    match above.dir(name) {
+        Err(Errno::ENOENT) => {}
+        other => return other,
+    }
+    match above.mkdir(name, PRIVATE) {
+        Ok(()) => {
+            let dir = above.dir(name)?;
+            if fs::stat(dir.as_fd())?.mode & libc::S_ISGID != 0 {
+                let (user, group) = effective_ids();
+                set_owner(dir.as_fd(), user, group)?;
+                set_mode(dir.as_fd(), PRIVATE)?;
+            }
+            above.sync()?;
+            Ok(dir)
+        }
+        Err(Errno::EEXIST) => above.dir(name),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The mode of rocker's own directories.
+const PRIVATE: u32 = 0o700;
 
 /// Fills the buffer with random bytes of the kernel.
 pub fn random(buffer: &mut [u8]) -> Result<()> {

@@ -117,6 +117,8 @@ pub enum Lock {
     Exclusive,
     /// Gives `EWOULDBLOCK` where somebody else has it.
     TryExclusive,
+    /// The same; nobody who only asks is in another's way.
+    TryShared,
     /// Lets go, for every process that shares the open file.
     Unlock,
 }
@@ -127,6 +129,7 @@ pub fn lock(file: BorrowedFd<'_>, lock: Lock) -> Result<()> {
         Lock::Shared => libc::LOCK_SH,
         Lock::Exclusive => libc::LOCK_EX,
         Lock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Lock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
         Lock::Unlock => libc::LOCK_UN,
     };
     // SAFETY: no memory is passed.
@@ -270,18 +273,6 @@ impl Dir {
     /// Makes a directory. `EEXIST` where it was.
     pub fn mkdir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<()> {
         self.mkdirat(name.as_ref(), mode)
-    }
-
-    /// Opens a directory below this one; makes it where it is missing, so that it survives a power cut.
-    pub fn subdirectory(&self, name: &str) -> Result<Self> {
-        match self.dir(name) {
-            Err(Errno::ENOENT) => match self.mkdir(name, 0o700) {
-                Ok(()) => self.sync().and_then(|()| self.dir(name)),
-                Err(Errno::EEXIST) => self.dir(name),
-                Err(errno) => Err(errno),
-            },
-            other => other,
-        }
     }
 
     fn mkdirat(&self, name: &OsStr, mode: u32) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::harness::{Rocker, one_line, wait_until};
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -88,6 +88,24 @@ fn layers(rocker: &Rocker) -> usize {
 
 fn staged(rocker: &Rocker) -> usize {
     fs::read_dir(rocker.root().join("tmp")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_store_below_a_directory_that_hands_down_its_group_keeps_the_owners_of_the_archive() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let root = rocker.root();
+    let above = root.parent().unwrap();
+    std::os::unix::fs::chown(above, None, Some(50)).unwrap();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o2755)).unwrap();
+    rocker.busybox();
+    let root = rocker.root().join("images/busybox/latest/rootfs");
+    for path in ["", "bin", "bin/busybox"] {
+        let found = fs::metadata(root.join(path)).unwrap();
+        assert_eq!((found.gid(), found.mode() & 0o2000), (0, 0), "{path}: {found:?}");
+    }
+    let look = "touch /new; stat -c '%g %a' / /new";
+    let said = rocker.ok(&["run", "--rm", "--net", "none", "busybox", "sh", "-c", look]);
+    assert_eq!(said, "0 755\n0 644\n");
 }
 
 #[test]
