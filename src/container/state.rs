@@ -56,7 +56,7 @@ pub fn hold_alive(container: &Container) -> Option<(Dir, u64)> {
 /// Whether a keeper holds the lock of the container.
 fn is_held(container: &Container) -> bool {
     let dir = container.dir.dir(ALIVE);
-    dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryExclusive) == Err(Errno::EWOULDBLOCK))
+    dir.is_ok_and(|dir| fs::lock(dir.as_fd(), Lock::TryShared) == Err(Errno::EWOULDBLOCK))
 }
 
 /// Every lock by `flock` on this host that is held, as process and inode.

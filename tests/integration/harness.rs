@@ -490,6 +490,7 @@ fn clear(binary: &Path, base: &Path, host: Option<&Host>) {
 
 /// Sends a signal to a process that a test knows by its number.
 pub fn kill(pid: u32, signal: i32) {
+    assert_ne!(pid, 0, "that would be all processes of this group");
     // SAFETY: takes numbers only; that it may fail is the caller's to see.
     #[allow(unsafe_code)]
     unsafe {

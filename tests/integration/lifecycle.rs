@@ -1,7 +1,8 @@
 //! From create to rm: what each state allows, and what is said of it.
 
 use crate::harness::{
-    PATIENCE, Rocker, Running, base_image, finish, has_program, names, one_line, skip, wait_until,
+    PATIENCE, Rocker, Running, base_image, finish, has_program, kill, names, one_line, skip,
+    wait_until,
 };
 use std::fs;
 use std::process::Command;
@@ -215,6 +216,18 @@ fn a_container_that_removes_itself_is_not_ended_by_restart() {
     rocker.ok(&["exec", "web", "test", "-e", "/root/work"]);
     rocker.ok(&["stop", "-t", "0", "web"]);
     assert_eq!(rocker.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_container_without_its_keeper_has_ended_whoever_else_looks_at_it() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.sleeper("web", &["--net", "none"]);
+    let path = format!("containers/{}/upper", rocker.inspect("web", "{{.Id}}"));
+    let looked_at = fs::File::open(rocker.root().join(path)).unwrap();
+    kill(rocker.inspect("web", "{{.Rocker.KeeperPid}}").parse().unwrap(), libc::SIGKILL);
+    assert!(wait_until(PATIENCE, || looked_at.try_lock_shared().is_ok()));
+    assert!(wait_until(PATIENCE, || status(&rocker, "web") == "exited"), "{}", rocker.ok(&["ps"]));
+    rocker.ok(&["rm", "web"]);
 }
 
 #[test]
