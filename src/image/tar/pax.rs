@@ -5,6 +5,9 @@ use super::header::text;
 use super::sparse::{self, Extent};
 use crate::error::{Error, Result};
 
+/// How many extended attributes a file may have. The kernel lists 64 KiB of names at most.
+const ATTRIBUTES: usize = 256;
+
 /// What the records before an entry say of it; it goes before the entry's own header.
 #[derive(Debug, Clone, Default)]
 pub struct Extended {
@@ -139,6 +142,9 @@ impl Extended {
             return Err(malformed("a bad name of an extended attribute"));
         }
         self.xattrs.retain(|(name, _)| *name != key);
+        if self.xattrs.len() == ATTRIBUTES {
+            return Err(malformed("too many extended attributes"));
+        }
         self.xattrs.push((key, value));
         Ok(())
     }
@@ -283,6 +289,18 @@ mod tests {
         let expected =
             vec![(b"user.a".to_vec(), b"\0b".to_vec()), (b"user.b".to_vec(), vec![0, 1, 2, 255])];
         assert_eq!(extended.xattrs, expected);
+    }
+
+    #[test]
+    fn attributes_are_bounded_and_a_later_one_of_a_name_counts() {
+        let many = |count: usize| -> String {
+            (0..count).map(|number| format!("25 SCHILY.xattr.u.{number:05}=\n")).collect()
+        };
+        assert_eq!(parsed(many(ATTRIBUTES).as_bytes()).unwrap().xattrs.len(), ATTRIBUTES);
+        assert!(parsed(many(ATTRIBUTES + 1).as_bytes()).is_err());
+        let again = many(ATTRIBUTES) + "26 SCHILY.xattr.u.00007=b\n";
+        let extended = parsed(again.as_bytes()).unwrap();
+        assert_eq!(extended.xattrs.last(), Some(&(b"u.00007".to_vec(), b"b".to_vec())));
     }
 
     #[test]
