@@ -30,8 +30,11 @@ impl Store {
         }
         let stage = Stage::new(&self.root, "import")?;
         let _hold = self.hold()?;
-        // It may have been removed since it was found.
-        self.find(&image.reference().to_string())?;
+        // It may have been removed since it was found, and another be called so.
+        let found = self.find(&image.reference().to_string())?;
+        if found.id != image.id {
+            return Err(Error::new(format!("image {} was replaced meanwhile", image.reference())));
+        }
         let contents = Contents {
             layers: image.layers.clone(),
             config: image.config.clone(),
