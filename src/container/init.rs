@@ -208,8 +208,9 @@ fn is_the_machine() -> bool {
 
 /// Unmounts what can be, the last mount first, and makes what stays read-only.
 fn unmount_all() {
-    let list = proc::read("self/mountinfo").unwrap_or_default();
-    for line in list.lines().rev() {
+    // However long it is: what is left out stays mounted.
+    let list = proc::dir("self").and_then(|own| own.read_special("mountinfo", 16 << 20));
+    for line in String::from_utf8_lossy(&list.unwrap_or_default()).lines().rev() {
         let point = proc::unescape(line.split(' ').nth(4).unwrap_or_default());
         let Ok(path) = CString::new(point.as_str()) else { continue };
         // What is pseudo is in nobody's way.
