@@ -258,6 +258,7 @@ pub fn is_obeyed(character: char) -> bool {
         character,
         '\0'..='\x1f'
             | '\x7f'..='\u{9f}'
+            | '\u{61c}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}'
@@ -287,7 +288,10 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped_and_all_else_is_kept() {
-        assert_eq!(escape("a\x1b[31m\n\u{9b}\u{202e}\x7f"), "a\\x1b[31m\\n\\u{9b}\\u{202e}\\x7f");
+        assert_eq!(
+            escape("a\x1b[31m\n\u{9b}\u{61c}\u{202e}\x7f"),
+            "a\\x1b[31m\\n\\u{9b}\\u{61c}\\u{202e}\\x7f"
+        );
         assert_eq!(escape("größe 容器 …"), "größe 容器 …");
     }
 }
