@@ -298,9 +298,18 @@ impl Engine {
         run.symlink(&path, name).context(what())
     }
 
+    /// The directory of the names, where there is one. One that cannot be opened now may hold names.
+    fn names(&self) -> Result<Option<Dir>> {
+        match Dir::open(&self.run_path) {
+            Ok(run) => Ok(Some(run)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno).context(format_args!("open {}", self.run_path.display())),
+        }
+    }
+
     /// Lets go of a name, if it still is that container's.
     pub fn drop_name(&self, name: &str, id: &str) -> Result<()> {
-        let Ok(run) = Dir::open(&self.run_path) else { return Ok(()) };
+        let Some(run) = self.names()? else { return Ok(()) };
         let what = || format!("unlink {}/{name}", self.run_path.display());
         let target = match run.readlink(name) {
             Err(Errno::ENOENT | Errno::EINVAL) => return Ok(()),
@@ -317,7 +326,7 @@ impl Engine {
 
     /// Lets go of all names of a container whose own record may be gone.
     pub fn drop_names_of(&self, id: &str) -> Result<()> {
-        let Ok(run) = Dir::open(&self.run_path) else { return Ok(()) };
+        let Some(run) = self.names()? else { return Ok(()) };
         for name in run.names().context("list the names")? {
             if let Some(name) = name.to_str() {
                 self.drop_name(name, id)?;

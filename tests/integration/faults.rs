@@ -220,6 +220,11 @@ fn nothing_left(rocker: &Rocker, what: &str) {
         let left: Vec<_> = crate::harness::names(&rocker.root().join(directory)).collect();
         assert!(left.is_empty(), "{what}: {directory}: {left:?}");
     }
+    // A name that was chosen is replaced when it is wanted again, but nobody wants an id again.
+    let run_root = rocker.run_root();
+    let links = crate::harness::names(&run_root);
+    let ids: Vec<_> = links.filter(|name| name.parse::<u64>().is_ok()).collect();
+    assert!(ids.is_empty(), "{what}: names of containers that are gone: {ids:?}");
     for (directory, usual) in [("volumes", &[][..]), ("networks", &["rocker0", ".forwarding"])] {
         let names = rocker.root().join(directory);
         let left: Vec<_> = crate::harness::names(&names).collect();
