@@ -90,7 +90,7 @@ pub fn place(root: &Dir, mut held: Vec<Held<'_>>) -> Result<()> {
     let mut closed = Vec::new();
     let proc = match held.iter().all(|held| held.restricted) {
         true => None,
-        false => Some(Dir::open("/proc/self").context("open /proc/self")?),
+        false => Some(Dir::open("/proc").context("open /proc")?),
     };
     for held in &held {
         closed.extend(place_one(root, held)?);

@@ -59,11 +59,10 @@ pub fn enter_root() -> Result<()> {
 fn cover_root(root: &Dir) -> Result<()> {
     // Mounted nowhere, so that it is none of the mounts that it shows.
     let proc = proc::own().context("mount proc")?;
-    let own = proc.dir("self").context("look at this process")?;
-    let new = mount_id(&own, root.as_fd()).context("look at the new root")?;
+    let new = mount_id(&proc, root.as_fd()).context("look at the new root")?;
     mount::move_to_root().context("move the new root over the old one")?;
     loop {
-        let list = own.read_special("mountinfo", 16 << 20).context("read mountinfo")?;
+        let list = proc.read_special("self/mountinfo", 16 << 20).context("read mountinfo")?;
         let others = others(&String::from_utf8_lossy(&list), new);
         // Each takes along what lies on it. Paths still begin at the old root.
         let mut detached = 0;

@@ -13,12 +13,12 @@ const ATTEMPTS: u32 = 20;
 
 /// Sets attributes of the mount `tree`, which is in place, and of all mounts below it; each keeps what it has.
 ///
-/// `own` is this process's directory in a proc file system that nothing can lie over.
-pub fn restrict(own: &Dir, root: &Dir, tree: BorrowedFd<'_>, attr: Attr) -> Result<()> {
-    let top = mount_id(own, tree)?;
+/// `proc` is a proc file system that nothing can lie over.
+pub fn restrict(proc: &Dir, root: &Dir, tree: BorrowedFd<'_>, attr: Attr) -> Result<()> {
+    let top = mount_id(proc, tree)?;
     let mut missed = String::new();
     for _ in 0..ATTEMPTS {
-        let list = own.read_special("mountinfo", 16 << 20).context("read mountinfo")?;
+        let list = proc.read_special("self/mountinfo", 16 << 20).context("read mountinfo")?;
         let lacking = lacking(&String::from_utf8_lossy(&list), top, attr)?;
         let Some(first) = lacking.first() else { return Ok(()) };
         missed.clone_from(&first.point);
@@ -27,7 +27,7 @@ pub fn restrict(own: &Dir, root: &Dir, tree: BorrowedFd<'_>, attr: Attr) -> Resu
                 Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
                 other => other.context(format_args!("open {point}"))?,
             };
-            if mount_id(own, place.as_fd())? == *id {
+            if mount_id(proc, place.as_fd())? == *id {
                 mount::set_attr_at(&descriptor_path(&place), *has | attr)
                     .context(format_args!("restrict {point}"))?;
             }
@@ -43,8 +43,8 @@ fn descriptor_path(file: &OwnedFd) -> CString {
 }
 
 /// The kernel's number for the mount that an open file lies in.
-pub fn mount_id(own: &Dir, file: BorrowedFd<'_>) -> Result<u64> {
-    let about = control::read(own, format!("fdinfo/{}", file.as_raw_fd()));
+pub fn mount_id(proc: &Dir, file: BorrowedFd<'_>) -> Result<u64> {
+    let about = control::read(proc, format!("self/fdinfo/{}", file.as_raw_fd()));
     let about = about.context("look at an open file")?;
     let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     id.ok_or_else(|| Error::new("the kernel does not tell the mount of a file"))
