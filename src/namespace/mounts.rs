@@ -2,12 +2,13 @@
 
 use super::dev::{self, Device};
 use super::root::{c_string, mount_point, require_directory};
-use super::submounts::restrict;
+use super::submounts::{descriptor_path, restrict};
 use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs::{self, Dir, Kind};
 use crate::sys::mount::{self, Attr};
 use crate::sys::{Errno, control, file, ids, process, statfs};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -271,8 +272,10 @@ const THROTTLE: &str = "thermal_throttle";
 
 /// The directories of counts below the directory of processors; the first processor has one where any has.
 fn throttles(processors: &Dir) -> crate::sys::Result<Vec<CString>> {
-    if processors.stat(format!("cpu0/{THROTTLE}")).is_err() {
-        return Ok(Vec::new());
+    match processors.stat(format!("cpu0/{THROTTLE}")) {
+        Ok(_) => {}
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
     }
     let is_processor = |name: &&str| {
         let number = name.strip_prefix("cpu").unwrap_or_default();
@@ -289,37 +292,58 @@ const READ_ONLY: [&CStr; 5] =
     [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
 
 /// Directories of sysfs that others mount on, in which nothing can be made: `sysfs_create_mount_point`.
-const ALWAYS_EMPTY: [&CStr; 2] = [c"/sys/fs/cgroup", c"/sys/fs/bpf"];
+const ALWAYS_EMPTY: [&str; 2] = ["sys/fs/cgroup", "sys/fs/bpf"];
+
+/// What is put over what is hidden: held from before there are volumes, which may lie over /dev and /sys.
+pub struct Covers {
+    null: OwnedFd,
+    /// One empty directory serves all, at best one that is there: an empty file system costs as much
+    /// as a whole /dev. A bind of a file onto a directory, to find out, would cost even more: when
+    /// it fails the kernel waits for a grace period of RCU.
+    empty: Option<OwnedFd>,
+}
+
+impl Covers {
+    /// Takes hold of them. /dev and /sys are what was just mounted.
+    pub fn hold(root: &Dir) -> Result<Self> {
+        let open = |path| root.open_in_root(path, libc::O_PATH | libc::O_NOFOLLOW, 0);
+        let mut places = ALWAYS_EMPTY.into_iter().filter_map(|path| open(path).ok());
+        Ok(Self {
+            null: open("dev/null").context("open /dev/null")?,
+            empty: places.find(|place| statfs::is_sysfs(place.as_fd())),
+        })
+    }
+}
 
 /// Hides and protects what the container shares with the host in /proc and /sys.
 ///
 /// Anything but a path that this kernel does not have is an error: a mask that is missing is a hole.
-pub fn mask() -> Result<()> {
+pub fn mask(covers: &Covers) -> Result<()> {
     let what = |path: &CStr| format!("hide {}", path.to_string_lossy());
+    let null = descriptor_path(&covers.null);
     for path in MASKED_FILES {
-        match mount::bind(c"/dev/null", path) {
+        match mount::bind(&null, path) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context(what(path)),
         }
     }
-    // One empty directory serves all, at best one that is there: an empty file system costs as much
-    // as a whole /dev. A bind of a file onto a directory, to find out, would cost even more: when
-    // it fails the kernel waits for a grace period of RCU.
-    let mut empty = ALWAYS_EMPTY.into_iter().find(|path| statfs::is_sysfs_at(path));
+    let mut empty: Option<Cow<'_, CStr>> =
+        covers.empty.as_ref().map(|it| descriptor_path(it).into());
     let throttles = match Dir::open(PROCESSORS) {
         Ok(processors) => throttles(&processors).context("list the processors")?,
         // There is no /sys where the network is somebody else's.
-        Err(_) => Vec::new(),
+        Err(Errno::ENOENT) => Vec::new(),
+        Err(errno) => return Err(errno).context("list the processors"),
     };
     let counts = throttles.iter().map(CString::as_c_str);
     for path in MASKED_DIRECTORIES.into_iter().chain(counts) {
         let attr = PSEUDO | Attr::READ_ONLY;
-        let mounted = match empty {
+        let mounted = match &empty {
             Some(empty) => mount::bind(empty, path),
             None => mount::create(c"tmpfs", path, attr, c"size=0k,nr_inodes=1"),
         };
         match mounted {
-            Ok(()) => empty = empty.or(Some(path)),
+            Ok(()) => empty = empty.or(Some(path.into())),
             Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).context(what(path)),
         }

@@ -37,7 +37,7 @@ pub fn restrict(proc: &Dir, root: &Dir, tree: BorrowedFd<'_>, attr: Attr) -> Res
 }
 
 /// The path of an open file as this process can name it, for calls that take only paths.
-fn descriptor_path(file: &OwnedFd) -> CString {
+pub fn descriptor_path(file: &OwnedFd) -> CString {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     CString::new(path).unwrap_or_else(|_| CStr::to_owned(c"/"))
 }

@@ -143,15 +143,16 @@ pub fn build(
     if own_net {
         mounts::mount_sys(spec.cgroup2, spec.privileged)?;
     }
-    // While /proc is what was just mounted and nothing lies over a part of it.
+    // While /proc, /dev and /sys are what was just mounted and nothing lies over a part of them.
+    let covers = (!spec.unmasked).then(|| mounts::Covers::hold(&dir)).transpose()?;
     let owner = spec.mapped.as_ref().map(|mapped| mapped.ids);
     if spec.opens_network {
         mounts::open_network(owner)?;
     }
     mounts::set_sysctls(&spec.sysctls, owner)?;
     mounts::place(&dir, held)?;
-    if !spec.unmasked {
-        mounts::mask()?;
+    if let Some(covers) = &covers {
+        mounts::mask(covers)?;
     }
     match spec.read_only {
         true => mounts::protect_root(spec.root.attr),

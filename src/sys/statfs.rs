@@ -11,10 +11,10 @@ pub fn is_procfs(file: BorrowedFd<'_>) -> bool {
     kind_of(file) == 0x9fa0
 }
 
-/// Whether a path leads into a sysfs.
-pub fn is_sysfs_at(path: &CStr) -> bool {
+/// Whether an open file lies in a sysfs.
+pub fn is_sysfs(file: BorrowedFd<'_>) -> bool {
     // SYSFS_MAGIC.
-    kind_at_path(path) == 0x6265_6572
+    kind_of(file) == 0x6265_6572
 }
 
 /// Whether an open file lies in a file system that never reaches a disk: tmpfs or ramfs.

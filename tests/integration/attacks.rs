@@ -228,6 +228,32 @@ fn neither_a_link_in_a_volume_nor_one_to_the_root_leads_a_mount_astray() {
     assert_eq!(rocker.ok(&["run", "--rm", "-v", &shown, "busybox", "ls", "/x"]), "mark\n");
 }
 
+#[test]
+fn a_volume_over_dev_changes_nothing_of_what_is_hidden() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    rocker.ok(&["run", "--name", "made", "--net", "none", "busybox", "ln", "-s", "/dev", "/data"]);
+    rocker.ok(&["commit", "made", "evil"]);
+    let fill = "ln -s /proc/sys/kernel/core_pattern /v/null && ln -s /proc/sys/kernel /v/fs";
+    rocker.ok(&["run", "--rm", "--net", "none", "-v", "bad:/v", "busybox", "sh", "-c", fill]);
+    let hidden = "for file in interrupts kcore keys latency_stats sched_debug timer_list timer_stats; \
+                  do [ ! -e /proc/$file ] || stat -c '%n %F %t:%T' /proc/$file; done; \
+                  ls -A /sys/firmware";
+    let expected = rocker.ok(&["run", "--rm", "busybox", "sh", "-c", hidden]);
+    assert!(expected.lines().count() > 2, "{expected}");
+    assert!(expected.lines().all(|line| line.ends_with(" character special file 1:3")));
+    for over in [
+        &["--tmpfs", "/dev"][..],
+        &["-v", "bad:/data"],
+        &["-v", "bad:/dev"],
+        &["--tmpfs", "/dev", "-v", "bad:/sys/fs", "--tmpfs", "/sys/kernel"],
+    ] {
+        // With its input it needs no /dev/null of the container's.
+        let words = [&["run", "--rm", "-i"], over, &["evil", "sh", "-c", hidden]].concat();
+        let output = rocker.run_with_input(&words, b"");
+        assert_eq!((output.code, output.stdout.as_str()), (0, &*expected), "{over:?}: {output:?}");
+    }
+}
+
 /// The same with containers that have users of their own, where that is another way.
 mod own_users {
     #[test]
