@@ -12,6 +12,7 @@ pub mod bpf;
 pub mod child;
 pub mod control;
 pub mod cpu;
+mod early;
 pub mod exe;
 pub mod file;
 pub mod fs;

@@ -167,3 +167,21 @@ fn directories_that_were_missing_are_open_but_for_those_of_rocker() {
     }
     assert_eq!(mode(&bare.root.join("var/lib/rocker")), 0o700);
 }
+
+#[test]
+fn a_closed_standard_stream_ends_nobody_where_there_is_no_null_device() {
+    let Some(bare) = Bare::new() else { return };
+    for (closed, said) in [("<&-", "busybox\n"), (">&-", ""), ("2>&-", "busybox\n")] {
+        let script = format!("exec chroot \"$0\" /rocker \"$@\" {closed}");
+        let run = |words: &[&str]| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]).arg(&bare.root).args(words);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            finish(command, b"", PATIENCE)
+        };
+        let output = run(&["import", "/busybox.tar", "busybox"]);
+        assert_eq!(output.code, 0, "{closed}: {output:?}");
+        let output = run(&["images", "--format", "{{.Repository}}"]);
+        assert_eq!((output.code, output.stdout.as_str()), (0, said), "{closed}: {output:?}");
+    }
+}
