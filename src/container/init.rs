@@ -1,18 +1,20 @@
 //! The first process of a machine that has nothing else: it makes a usable system of a bare one,
 //! starts the containers, takes away what ends, and in the end stops everything.
 
-use super::boot::boot;
+use super::boot::{boot, boot_again};
+use super::record::State;
 use super::state::list;
 use super::store::Engine;
 use crate::error::{Context, Error, Result, report, warn};
 use crate::namespace::net;
 use crate::runtime::processes;
 use crate::sys::fs;
+use crate::sys::io::{self, Poll};
 use crate::sys::mount::{self, Attr};
 use crate::sys::process::{self, End, Exit};
-use crate::sys::{Errno, file, io, probe, proc};
+use crate::sys::{Errno, file, probe, proc};
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,7 +35,9 @@ const MOUNTS: [(&CStr, &CStr, u64, &CStr); 8] = [
 /// How long what is not a container may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long after the end of a keeper its container is started again.
-const PAUSE_MILLISECONDS: i32 = 1000;
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a keeper may take besides its container's time to stop.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// Runs the machine until a signal ends it.
 pub fn run(root: &Path, run_root: &Path) -> Result<()> {
@@ -53,28 +57,48 @@ pub fn run(root: &Path, run_root: &Path) -> Result<()> {
             Err(error) => report(&error),
         }
         if let Some(end) = wait(&signals, 10_000).end {
-            leave(None, end);
+            leave(None, &signals, end);
         }
     };
-    start_all(&engine);
+    tell_started(boot(&engine, &mut |error| report(&error)));
     loop {
         let woken = wait(&signals, -1);
-        if let Some(end) = woken.end {
-            leave(Some(&engine), end);
+        let end = match woken.keeper_killed {
+            true => woken.end.or_else(|| pause(&signals)),
+            false => woken.end,
+        };
+        if let Some(end) = end {
+            leave(Some(&engine), &signals, end);
         }
         if woken.keeper_killed {
-            // Not at once, should it happen again and again.
-            if let Some(end) = wait(&signals, PAUSE_MILLISECONDS).end {
-                leave(Some(&engine), end);
-            }
-            start_all(&engine);
+            tell_started(boot_again(&engine, &mut |error| report(&error)));
         }
     }
 }
 
-fn start_all(engine: &Engine) {
-    match boot(engine, &mut |error| report(&error)) {
-        Ok(started) => started.iter().for_each(|name| tell(&format!("started {name}"))),
+/// Waits so that what ends again and again does not keep the machine busy. The processes of a
+/// container that end with its keeper end meanwhile.
+fn pause(signals: &OwnedFd) -> Option<End> {
+    let deadline = Instant::now() + PAUSE;
+    loop {
+        let rest = milliseconds_until(deadline);
+        if let Some(end) = wait(signals, rest).end {
+            return Some(end);
+        }
+        if rest == 0 {
+            return None;
+        }
+    }
+}
+
+fn milliseconds_until(deadline: Instant) -> i32 {
+    let rest = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+    i32::try_from(rest).unwrap_or(i32::MAX)
+}
+
+fn tell_started(started: Result<Vec<String>>) {
+    match started {
+        Ok(names) => names.iter().for_each(|name| tell(&format!("started {name}"))),
         Err(error) => report(&error),
     }
 }
@@ -91,7 +115,7 @@ struct Woken {
 }
 
 /// Waits for a signal, and takes away the status of what has ended.
-fn wait(signals: &std::os::fd::OwnedFd, milliseconds: i32) -> Woken {
+fn wait(signals: &OwnedFd, milliseconds: i32) -> Woken {
     let mut woken = Woken { end: None, keeper_killed: false };
     let _ = io::poll(&mut [io::Poll::readable(signals.as_fd())], milliseconds);
     while let Some(signal) = io::next_signal(signals.as_fd()) {
@@ -155,10 +179,10 @@ fn mount_missing(kind: &CStr, place: &CStr, attr: u64, options: &CStr) -> Result
 }
 
 /// Stops the containers and everything else, brings all to the disk, and ends the machine.
-fn leave(engine: Option<&Engine>, end: End) -> ! {
+fn leave(engine: Option<&Engine>, signals: &OwnedFd, end: End) -> ! {
     tell("stopping");
-    if let Some(Err(error)) = engine.map(stop_all) {
-        report(&error);
+    if let Some(engine) = engine {
+        stop_all(engine, signals);
     }
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         process::signal_all(signal as u32);
@@ -181,22 +205,61 @@ fn leave(engine: Option<&Engine>, end: End) -> ! {
     }
 }
 
-/// Asks all keepers at once to stop their containers, and waits for those that they wait for.
-fn stop_all(engine: &Engine) -> Result<()> {
+/// Asks all keepers at once to stop their containers, and waits for those that they wait for. A
+/// second signal that ends the machine says not to wait.
+fn stop_all(engine: &Engine, signals: &OwnedFd) {
+    let states = list(engine).unwrap_or_else(|error| {
+        report(&error);
+        Vec::new()
+    });
     let mut keepers = Vec::new();
-    for state in list(engine)?.iter().filter(|state| state.status.is_alive()) {
-        if let Some(keeper) = processes::open(state.keeper, state.keeper_start)? {
-            // It may have ended just now.
-            let _ = process::send_signal(keeper.as_fd(), libc::SIGTERM as u32);
-            keepers.push((state.name.clone(), keeper));
+    let mut longest = Duration::ZERO;
+    for state in states.iter().filter(|state| state.status.is_alive()) {
+        match stop_one(engine, state) {
+            Ok(Some((keeper, limit))) => {
+                longest = longest.max(limit);
+                keepers.push((&state.name, keeper));
+            }
+            Ok(None) => {}
+            Err(error) => report(&error),
         }
     }
+    // Each keeper bounds its own wait: by the container's time to stop, and SIGKILL after it. But
+    // what hangs in the kernel does not end by that.
+    let deadline = Instant::now().checked_add(longest.saturating_add(SLACK));
+    let mut in_time = true;
     for (name, keeper) in keepers {
-        // Each keeper bounds its own wait: by the container's time to stop, and SIGKILL after it.
-        let _ = io::poll(&mut [io::Poll::readable(keeper.as_fd())], -1);
-        tell(&format!("stopped {name}"));
+        in_time = in_time && has_ended(&keeper, signals, deadline);
+        match in_time {
+            true => tell(&format!("stopped {name}")),
+            false => tell(&format!("did not wait for {name}")),
+        }
     }
-    Ok(())
+}
+
+/// Asks a keeper to stop its container. Gives the keeper and the time that the container has.
+fn stop_one(engine: &Engine, state: &State) -> Result<Option<(OwnedFd, Duration)>> {
+    let Some(keeper) = processes::open(state.keeper, state.keeper_start)? else { return Ok(None) };
+    // It may have ended just now.
+    let _ = process::send_signal(keeper.as_fd(), libc::SIGTERM as u32);
+    let record = engine.open_id(&state.id)?.and_then(|container| container.record().ok());
+    let seconds = record.map_or(0, |record| u64::try_from(record.stop_timeout).unwrap_or(u64::MAX));
+    Ok(Some((keeper, Duration::from_secs(seconds))))
+}
+
+/// Whether a keeper ends before the time is over and before a signal says not to wait.
+fn has_ended(keeper: &OwnedFd, signals: &OwnedFd, deadline: Option<Instant>) -> bool {
+    loop {
+        let rest = deadline.map_or(-1, milliseconds_until);
+        let mut watched = [Poll::readable(keeper.as_fd()), Poll::readable(signals.as_fd())];
+        let _ = io::poll(&mut watched, rest);
+        if watched[0].ready() {
+            return true;
+        }
+        if rest == 0 || wait(signals, 0).end.is_some() {
+            return false;
+        }
+    }
 }
 
 /// Whether this is process 1 of the machine itself. In a namespace of processes the file systems
@@ -221,5 +284,23 @@ fn unmount_all() {
         if point == "/" || mount::unmount(&path).is_err() {
             let _ = mount::remount_read_only(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_end_a_machine_as_under_other_inits() {
+        for (signals, end) in [
+            (&[libc::SIGTERM as u32, libc::SIGINT as u32, 39][..], End::Restart),
+            (&[libc::SIGUSR2 as u32, libc::SIGPWR as u32, 38], End::PowerOff),
+            (&[libc::SIGUSR1 as u32, 37], End::Halt),
+        ] {
+            assert!(signals.iter().all(|signal| end_of(*signal) == Some(end)), "{end:?}");
+        }
+        assert_eq!(end_of(libc::SIGHUP as u32), None);
+        assert_eq!(end_of(libc::SIGCHLD as u32), None);
     }
 }

@@ -60,6 +60,23 @@ fn init_is_for_process_1_only() {
     assert!(line.contains("not process 1"), "{line}");
 }
 
+#[test]
+fn boot_starts_what_needs_another_after_that_one_whatever_the_clock_said() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    sleeper(&rocker, "db", "always");
+    let shared = ["create", "--name", "app", "--net", "container:db", "--restart", "always"];
+    rocker.ok(&[&shared[..], &["--image", "busybox", "sleep", "1000"]].concat());
+    // As if that had been in a boot whose clock was behind.
+    let path =
+        rocker.root().join(format!("containers/{}/config.json", rocker.inspect("app", "{{.Id}}")));
+    let state = fs::read_to_string(&path).unwrap();
+    let created = state.split("\"created\":").nth(1).and_then(|rest| rest.split(',').next());
+    let created = format!("\"created\":{}", created.unwrap());
+    assert!(state.contains(&created), "{state}");
+    fs::write(&path, state.replace(&created, "\"created\":5")).unwrap();
+    assert_eq!(rocker.ok(&["boot"]), "db\napp\n");
+}
+
 /// A file system in memory, for as long as this value lives.
 struct Disk(std::path::PathBuf);
 
@@ -145,11 +162,14 @@ fn init_starts_containers_again_after_a_power_cut_and_stops_them_before_it_switc
     assert!(wait_until(PATIENCE, || log() == "ready\nready\n"), "{}", log());
     // Seen from outside, where its numbers are others, it is left alone.
     assert_eq!(status(&rocker, "web"), "running");
+    sleeper(&rocker, "later", "always");
     // A keeper that is killed takes its container along, and init notices.
     let keeper = rocker.inspect("web", "{{.Rocker.KeeperPid}}");
     assert!(keeper.parse::<u32>().unwrap() > 1, "{keeper}");
     assert!(machine.enter(&["kill", "-9", &keeper]).status.success());
     assert!(wait_until(PATIENCE, || log() == "ready\nready\nready\n"), "{}", log());
+    // What has never been started waits for its user all the same.
+    assert_eq!(status(&rocker, "later"), "created");
     // The signal for switching it off.
     kill(machine.pid, libc::SIGUSR2);
     let output = machine.running.finish();
@@ -162,6 +182,40 @@ fn init_starts_containers_again_after_a_power_cut_and_stops_them_before_it_switc
     fs::write(disk.0.join("file"), "written").unwrap();
     drop(disk);
     assert_eq!(status(&rocker, "web"), "exited");
+    rocker.ok(&["rm", "web", "later"]);
+    assert_eq!(rocker.left_since(&before), Vec::<String>::new());
+}
+
+#[test]
+fn init_makes_a_system_of_a_bare_machine_and_a_second_signal_says_not_to_wait() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let before = rocker.census();
+    let disk = Disk::mount(&rocker);
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let options = ["create", "--name", "web", "--restart", "always", "--stop-timeout", "600"];
+    let words = ["--net", "none", "--image", "busybox", "sh", "-c", script];
+    rocker.ok(&[&options[..], &words].concat());
+    let binary = rocker.binary().to_str().unwrap();
+    let Some(machine) = Machine::start(&rocker, &[binary, "init"]) else { return };
+    assert!(wait_until(PATIENCE, || rocker.ok(&["logs", "web"]) == "ready\n"));
+    let seen = |path: &str| String::from_utf8(machine.enter(&["cat", path]).stdout).unwrap();
+    let mounts = seen("/proc/1/mountinfo");
+    for place in ["/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/run", "/sys/fs/cgroup"] {
+        assert!(mounts.contains(&format!(" {place} ")), "{place}: {mounts}");
+    }
+    let mut look = Command::new("nsenter");
+    look.args(["-t", &machine.pid.to_string(), "-n", "ip", "link", "show", "lo"]);
+    let lo = look.output().unwrap();
+    assert!(String::from_utf8_lossy(&lo.stdout).contains("<LOOPBACK,UP"), "{lo:?}");
+    kill(machine.pid, libc::SIGTERM);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    kill(machine.pid, libc::SIGTERM);
+    let output = machine.running.finish();
+    // In a namespace a restart of the machine is the end of process 1 by SIGHUP.
+    assert_eq!(output.code, 129, "{output:?}");
+    assert!(output.stderr.contains("stopping\nrocker: did not wait for web\n"), "{output:?}");
+    drop(disk);
+    assert!(wait_until(PATIENCE, || status(&rocker, "web") == "exited"));
     rocker.ok(&["rm", "web"]);
     assert_eq!(rocker.left_since(&before), Vec::<String>::new());
 }

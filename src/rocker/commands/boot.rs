@@ -46,6 +46,7 @@ Signals:
   TERM, INT (ctrl-alt-del), RTMIN+5  stop the containers and restart the machine
   USR2, PWR, RTMIN+4                 stop them and switch it off
   USR1, RTMIN+3                      stop them and halt it
+A second one does not wait for the containers.
 ",
     rules: Rules::Usual,
     flags: &[],
