@@ -80,8 +80,27 @@ fn mode(path: &Path) -> u32 {
 /// Without the filter of system calls, which stops all of it before the mounts do.
 const UNFILTERED: &str = "--security-opt=seccomp=unconfined";
 
-const SEALED: &str =
-    "walk: stays\numount: Operation not permitted\nproc: Operation not permitted\n";
+/// Whether a user without rights may make a user namespace on this host.
+fn has_user_namespaces() -> bool {
+    let forbids = |file: &str| {
+        fs::read_to_string(format!("/proc/sys/{file}")).is_ok_and(|value| value.trim() == "0")
+    };
+    Path::new("/proc/self/ns/user").exists()
+        && !["user/max_user_namespaces", "kernel/unprivileged_userns_clone"]
+            .map(forbids)
+            .contains(&true)
+}
+
+/// Requires that the attack came to nothing. Its last way must have failed at the mount, not before.
+#[track_caller]
+fn assert_sealed(said: &str) {
+    let last = said.strip_prefix("walk: stays\numount: Operation not permitted\n");
+    assert!(last.is_some(), "{said}");
+    if !has_user_namespaces() {
+        return skip("this kernel has no user namespaces, or none may be made");
+    }
+    assert_eq!(last, Some("proc: Operation not permitted\n"), "{said}");
+}
 
 #[test]
 fn no_known_way_leads_out_of_the_root_of_a_container() {
@@ -89,7 +108,7 @@ fn no_known_way_leads_out_of_the_root_of_a_container() {
     let attack = rocker.program("attack");
     let volume = format!("{}:/attack:ro", attack.display());
     let words = ["run", "--rm", UNFILTERED, "-v", &volume, "--image", "busybox", "/attack"];
-    assert_eq!(rocker.ok(&words), SEALED);
+    assert_sealed(&rocker.ok(&words));
 }
 
 #[test]
@@ -98,14 +117,15 @@ fn no_known_way_leads_out_of_a_container_that_was_started_inside_a_chroot() {
     fs::copy(bare.rocker.program("attack"), bare.root.join("attack")).unwrap();
     let words =
         ["run", "--rm", UNFILTERED, "-v", "/attack:/attack:ro", "--image", "busybox", "/attack"];
-    assert_eq!(bare.ok(&words), SEALED);
+    assert_sealed(&bare.ok(&words));
     // The same where the chroot is a mount of its own, which the mounts can be cut off from.
     let script = "mount --rbind \"$1\" \"$1\" && shift && exec chroot \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).args([&bare.root, &bare.root]);
     command.arg("/rocker").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = finish(command, b"", PATIENCE);
-    assert_eq!((output.code, output.stdout.as_str()), (0, SEALED), "{output:?}");
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_sealed(&output.stdout);
 }
 
 #[test]

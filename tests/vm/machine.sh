@@ -24,7 +24,10 @@ root=$root cgroups=$cgroups mounted=$mounted
 slowness=${ROCKER_VM_SLOWNESS:-3} lacks=${modules#no-}
 CONF
 [ "$tests" != network ] && [ "$tests" != proxy ] || "$here/tools.sh" "$work/own"
-"$here/select.sh" "$tests" "$tree/test/integration" >"$work/own/test/names"
+"$here/select.sh" "$tests" "$tree/test/integration" >"$work/selected"
+sed -n 's/^run //p' "$work/selected" >"$work/own/test/names"
+# Without a name the test program would run them all.
+[ -s "$work/own/test/names" ] || { echo "machine $number: no test to run"; exit 1; }
 make_files "$tree" "$work" "$kernel" "$root"
 
 log=$results/$number.log console=$results/$number.console
@@ -32,4 +35,4 @@ log=$results/$number.log console=$results/$number.console
 timeout -k 5 "${ROCKER_VM_PATIENCE:-1500}" nice -n "${ROCKER_VM_NICE:-10}" qemu-system-x86_64 $(machine_options "$work" "$memory") \
     -serial "file:$console" -serial "file:$log" -kernel "$kernel/vmlinuz" -initrd "$work/initrd" \
     -append "$(kernel_options "$cgroups" | tr '\n' ' ')" || echo "machine $number: qemu ended with $?"
-"$here/judge.sh" "$number" "$work/own/test/names" "$log"
+"$here/judge.sh" "$number" "$work/selected" "$log"

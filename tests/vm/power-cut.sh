@@ -66,6 +66,8 @@ for subject in "$@"; do
         live "$subject" "$last" "$(instant $number)" || fail "$subject, cut $number, seed $seed"
         case $last in doing-*) in_the_middle=$((in_the_middle + 1)) ;; esac
     done
+    [ $in_the_middle -gt 0 ] ||
+        fail "$subject: none of $cuts cuts came in the middle of a command, seed $seed"
     # What the last one left is looked at as well.
     live "$subject" "$last" 0 || fail "$subject, after the last cut, seed $seed"
     echo "power cut: $subject: $cuts cuts, $in_the_middle in the middle of a command, all whole or absent"

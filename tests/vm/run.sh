@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh [MACHINE...]: boots these test machines, or all, two at a time, and says how each ended.
+# run.sh [MACHINE...]: boots these test machines, or all, as many at a time as there are cores, or
+# $ROCKER_VM_JOBS, and says how each ended.
 #
 # A machine is a number of tests/vm/machines, 8 for pid1.sh, or another script: numbers, power-cut.
 # Kernels are kept in ${XDG_CACHE_HOME:-~/.cache}/rocker-vm, or $ROCKER_VM_CACHE; what the machines
@@ -15,16 +16,23 @@ results=target/vm
 mkdir -p "$results"
 rm -f "$results"/*.log "$results"/*.console "$results"/*.result
 tree=$(mktemp -d "${TMPDIR:-/tmp}/rocker-vm-tree.XXXXXX")
-trap 'rm -rf "$tree"' EXIT
+kernels=
+trap '[ -z "$kernels" ] || kill "$kernels" 2>/dev/null || :
+    rm -rf "$tree"' EXIT
 trap 'exit 1' INT TERM HUP
 start=$(date +%s)
+# Kernels are fetched one after the other, before two machines want the same. By timeout, which ends
+# all that it started with itself.
+timeout 0 sh -euc '
+    for machine in "$@"; do
+        package=$(sed -n "s/^$machine  *\([^ ]*\) .*/\1/p" tests/vm/machines)
+        tests/vm/kernel.sh "${package:-linux-image-6.12-cloud-amd64}" >/dev/null
+    done' sh "$@" &
+kernels=$!
 tests/vm/image.sh "$tree"
-# Fetched one after the other, before two machines want the same.
-for machine in "$@"; do
-    package=$(sed -n "s/^$machine  *\([^ ]*\) .*/\1/p" tests/vm/machines)
-    tests/vm/kernel.sh "${package:-linux-image-6.12-cloud-amd64}" >/dev/null
-done
-printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-2}" -I {} sh -c '
+wait "$kernels"
+kernels=
+printf '%s\n' "$@" | xargs -P "${ROCKER_VM_JOBS:-$(nproc)}" -I {} sh -c '
     case $1 in
     8) tests/vm/pid1.sh "$2" "$3" ;;
     [0-9]*) tests/vm/machine.sh "$1" "$2" "$3" ;;

@@ -1,13 +1,13 @@
 #!/bin/sh
-# select.sh KIND PROGRAM: the names of the tests that a machine of a kind runs, one a line.
+# select.sh KIND PROGRAM: says of every test, one a line, whether a machine of a kind runs it: `run NAME`,
+# `other NAME`, which is for another kind, or `none NAME`, which tests/vm/left-out names.
 #
 # `all`: everything, but of networks only what the kernel decides: the rest needs tools that are no
 # part of a small machine. `host` leaves out the subjects in which the host hardly matters: the
 # command line, wrong input, what is done to archives and images, the examples and the terminal.
 # `network`: networks, ports and volumes; `proxy`: of those what needs no nf_tables; `loopback`: what
 # needs no network; `kernel`: what the kernel decides, as every kind does but `namespaces`, for kernels on
-# which no container runs. What tests/vm/left-out names is not run in any machine.
-# With ROCKER_VM_TESTS only those whose names match that pattern.
+# which no container runs. With ROCKER_VM_TESTS only of those whose names match that pattern.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 kernel='::what_this_kernel_has'
@@ -26,11 +26,10 @@ kernel) pattern=$kernel ;;
 namespaces) pattern='::what_this_kernel_has_of_namespaces' kernel=$pattern ;;
 esac
 left_out=$(sed -n 's/^\([a-z][^ ]*\): .*/\1/p' "$here/left-out")
-names=$("$2" --list --format terse | sed -n 's/: test$//p')
-{
-    echo "$names" | grep -E "$pattern" | grep -v -E "$nothing"
-    echo "$names" | grep -E "$kernel"
-} | sort -u | left_out=$left_out awk '
+names=$("$2" --list --format terse | sed -n 's/: test$//p' | sort -u)
+echo "$names" | grep -E "${ROCKER_VM_TESTS:-.}" |
+    left_out=$left_out pattern=$pattern nothing=$nothing kernel=$kernel awk '
     BEGIN { count = split(ENVIRON["left_out"], left_out, "\n") }
-    { for (i = 1; i <= count; i++) if (index($0, left_out[i]) == 1) next }
-    { print }' | grep -E "${ROCKER_VM_TESTS:-.}"
+    { for (i = 1; i <= count; i++) if (index($0, left_out[i]) == 1) { print "none", $0; next } }
+    $0 ~ ENVIRON["kernel"] || $0 ~ ENVIRON["pattern"] && $0 !~ ENVIRON["nothing"] { print "run", $0; next }
+    { print "other", $0 }'

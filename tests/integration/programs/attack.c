@@ -29,7 +29,7 @@ int main(void) {
     wait(0);
     printf("umount: %s\n", umount2("/", MNT_DETACH) ? strerror(errno) : "done");
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)) {
-        printf("proc: %s\n", strerror(errno));
+        printf("userns: %s\n", strerror(errno));
         return 0;
     }
     if (!fork()) { fresh_proc(); return 0; }
