@@ -189,6 +189,21 @@ fn what_this_kernel_has_decides_who_gets_a_lock_by_a_user_namespace() {
 }
 
 #[test]
+fn a_file_system_that_can_have_no_further_file_is_full() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    fs::create_dir_all(rocker.root()).unwrap();
+    // The one file that it can have is its own directory.
+    let script = "mount -t tmpfs -o nr_inodes=1 none $ROCKER_ROOT && \"$binary\" check";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]);
+    rocker.prepare(&mut command);
+    command.env("binary", rocker.binary());
+    let output = finish(command, b"", PATIENCE);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(line(&output.stdout, "state directory").ends_with(": the disk is full"), "{output:?}");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_used_is_missing() {
     let Some(rocker) = Rocker::as_root() else { return };
     let check = |root: &str| rocker.run(&["--root", root, "check"]);
