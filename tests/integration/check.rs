@@ -212,6 +212,9 @@ fn a_state_directory_that_cannot_be_used_is_missing() {
     let output = check(file.join("rocker").to_str().unwrap());
     assert_eq!(output.code, 1, "{output:?}");
     assert!(line(&output.stdout, "state directory").contains("  missing  "), "{output:?}");
+    let output = rocker.run(&["--root", file.to_str().unwrap(), "images"]);
+    assert!(one_line(&output.stderr).contains("ENOTDIR"), "{output:?}");
+    assert!(output.stderr.ends_with("hint: see rocker check, state directory\n"), "{output:?}");
     let deep = rocker.files().join("a/b");
     let output = check(deep.to_str().unwrap());
     assert_eq!(output.code, 0, "{output:?}");

@@ -23,6 +23,8 @@ const PREPARE: &str =
 const LAYER: &str = "\nhint: see rocker check, writable layer\n";
 /// The one that tells of the directory that all is written to.
 const STATE: &str = "\nhint: see rocker check, state directory\n";
+/// The one that tells of the directory of the names.
+const RUN: &str = "\nhint: see rocker check, run directory\n";
 
 #[track_caller]
 fn ok(rocker: &Rocker, text: &str) -> String {
@@ -199,6 +201,35 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
     assert!(one_line(&output.stderr).contains("EROFS"), "{output:?}");
     assert!(output.stderr.ends_with(STATE), "{output:?}");
+}
+
+#[test]
+fn a_run_directory_that_is_read_only_or_full_or_has_no_links_is_named_by_its_own_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    fs::create_dir_all(rocker.run_root()).unwrap();
+    let has = "mount -t tmpfs -o";
+    for (make, options, errno) in [
+        (format!("{has} ro none $ROCKER_RUN_ROOT"), "", "EROFS"),
+        (format!("{has} ro none $ROCKER_RUN_ROOT"), "--name web", "EROFS"),
+        // The one file that it can have is its own directory.
+        (format!("{has} nr_inodes=1 none $ROCKER_RUN_ROOT"), "", "ENOSPC"),
+        (
+            format!("{has} size=64k none $ROCKER_RUN_ROOT; yes > $ROCKER_RUN_ROOT/all 2>/dev/null"),
+            "--name web",
+            "ENOSPC",
+        ),
+        ("mount -t sysfs none $ROCKER_RUN_ROOT".to_owned(), "", "EPERM"),
+    ] {
+        let text = format!(
+            "{make}; rocker run --rm --net none {options} --image busybox true; echo $?; \
+             rocker check --format '{{{{.Name}}}} {{{{.Status}}}}' | grep directory"
+        );
+        let output = script(&rocker, &text);
+        let expected = "125\nstate directory ok\nrun directory missing\n";
+        assert_eq!(output.stdout, expected, "{make}: {output:?}");
+        assert!(one_line(&output.stderr).contains(errno), "{make}: {output:?}");
+        assert!(output.stderr.ends_with(RUN), "{make}: {output:?}");
+    }
 }
 
 #[test]
