@@ -515,7 +515,8 @@ pub fn boot_id() -> Result<String> {
         return Ok(known.clone());
     }
     let text = crate::sys::proc::read("sys/kernel/random/boot_id");
-    let text = text.context("read the boot id")?;
+    let text = text.context("read the boot id");
+    let text = text.map_err(|error| error.hint("see rocker check, proc"))?;
     Ok(KNOWN.get_or_init(|| text.trim().to_owned()).clone())
 }
 

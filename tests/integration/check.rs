@@ -143,6 +143,25 @@ fn where_the_kernels_values_are_hidden_containers_run_and_check_says_so() {
 }
 
 #[test]
+fn a_proc_that_is_hidden_and_cannot_be_mounted_is_missing_and_errors_name_the_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if machine::is_bare() {
+        return skip("the host has no values that could be hidden");
+    }
+    // Nobody in a user namespace is given a new proc of a pid namespace that is not theirs.
+    let script = "unshare --mount sh -c 'mount -t tmpfs none /proc/sys || exit 77; \"$binary\" check; echo $?; \
+        \"$binary\" ps'";
+    let output = in_user_namespace(&rocker, script);
+    if output.code == 77 || output.stderr.contains("unshare") {
+        return skip("this kernel has no user namespaces, or none may be made");
+    }
+    assert!(line(&output.stdout, "proc").contains("  missing  "), "{output:?}");
+    assert!(output.stdout.ends_with("\n1\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("boot id"), "{output:?}");
+    assert!(output.stderr.ends_with("\nhint: see rocker check, proc\n"), "{output:?}");
+}
+
+#[test]
 fn what_this_kernel_has_of_namespaces_decides_whether_containers_run() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let before = rocker.census();
