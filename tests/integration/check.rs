@@ -113,13 +113,17 @@ fn a_capability_that_a_start_needs_is_missed_by_check() {
         };
         let table = without(&["check"]);
         let said = line(&table.stdout, "privileges");
-        let runs = without(&["run", "--rm", "--net", "none", "busybox", "true"]).code;
+        let output = without(&["run", "--rm", "--net", "none", "busybox", "true"]);
+        let runs = output.code;
         match needed {
             true => {
                 assert!(
                     said.contains(&format!("root without CAP_{}", name.to_uppercase())),
                     "{said}"
-                )
+                );
+                assert!(one_line(&output.stderr).contains("EPERM"), "{output:?}");
+                let hint = "\nhint: see rocker check, privileges\n";
+                assert!(output.stderr.ends_with(hint), "{output:?}");
             }
             false => assert!(said.ends_with("root"), "{said}"),
         }
