@@ -4,6 +4,7 @@ use super::layer;
 use super::store::{Engine, boot_id};
 use crate::cgroups::Host;
 use crate::cgroups::host::{Controller, UNMOUNTED, Version};
+use crate::error::Error;
 use crate::namespace::capabilities;
 use crate::namespace::root;
 use crate::sys::fs::{self, Dir};
@@ -98,9 +99,24 @@ fn kernel() -> Fact {
     fact("kernel", verdict, &[shown, ", 5.10 or newer is needed"].concat())
 }
 
+/// An error with the line that tells of it, where this process is denied something and lacks what a
+/// start needs.
+pub fn blame_privileges(error: Error) -> Error {
+    match error.errno {
+        Some(Errno::EPERM) if error.hint.is_none() && missing_capabilities() != 0 => {
+            error.hint("see rocker check, privileges")
+        }
+        _ => error,
+    }
+}
+
+/// What a start needs and this process does not have.
+fn missing_capabilities() -> u64 {
+    capabilities::OF_A_START & !process::permitted_capabilities().unwrap_or(0)
+}
+
 fn privileges() -> Fact {
-    let have = process::permitted_capabilities().unwrap_or(0);
-    let without = capabilities::names(capabilities::OF_A_START & !have);
+    let without = capabilities::names(missing_capabilities());
     match (process::is_root(), without.is_empty()) {
         (true, true) => fact("privileges", Verdict::Ok, "root"),
         (true, false) => {

@@ -61,8 +61,7 @@ impl Ways {
         loop {
             let Some(way) = self.left.pop_front() else {
                 let error = self.refused.take();
-                let error = error.unwrap_or_else(|| Error::new("there is no writable layer"));
-                return Err(error.hint("rocker check tells what this host can do"));
+                return Err(error.unwrap_or_else(|| Error::new("there is no writable layer")));
             };
             let ready = match way {
                 OVERLAY | COPY if self.is_packed => {
@@ -77,7 +76,7 @@ impl Ways {
             };
             match ready {
                 Ok(()) => return Ok(way),
-                Err(error) => self.note(error),
+                Err(error) => self.note(way, error),
             }
         }
     }
@@ -95,17 +94,22 @@ impl Ways {
             self.left.push_front(way);
             return Ok(());
         }
-        self.note(error);
+        self.note(way, error);
         Ok(())
     }
 
-    fn note(&mut self, error: Error) {
+    fn note(&mut self, way: &'static str, error: Error) {
         if error.errno == Some(Errno::ENODEV) {
             // A kernel without overlayfs has none over a tmpfs either.
             self.left.retain(|way| *way == COPY);
         }
         // The first one tells most.
-        self.refused.get_or_insert(error);
+        self.refused.get_or_insert_with(|| match error.errno {
+            // A copy that finds no room says nothing of layers: the state directory is to blame.
+            Some(Errno::EROFS | Errno::ENOSPC | Errno::EDQUOT) if way == COPY => error,
+            _ if error.hint.is_some() => error,
+            _ => error.hint("see rocker check, writable layer"),
+        });
     }
 }
 

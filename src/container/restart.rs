@@ -64,6 +64,8 @@ mod tests {
             size: 0,
             created_time: String::new(),
             created: 0,
+            boot_id: None,
+            created_uptime: None,
             layers: Vec::new(),
             config: ImageConfig::default(),
             comment: String::new(),

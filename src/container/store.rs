@@ -52,20 +52,24 @@ impl Engine {
                 .context(format_args!("find {}", path.display()))
         };
         let (root_path, run_path) = (absolute(root)?, absolute(run_root)?);
-        let images = image::Store::open(&root_path)?;
+        let images = image::Store::open(&root_path).map_err(|error| match error.errno {
+            Some(_) => error.hint("see rocker check, state directory"),
+            None => error,
+        })?;
         Ok(Self { images, root_path, run_path })
     }
 
     /// The directory of the names; made where it is missing.
     pub fn run_dir(&self) -> Result<Dir> {
-        let what = || format!("open {}", self.run_path.display());
-        match Dir::open(&self.run_path) {
-            Err(Errno::ENOENT) => {
-                file::make_path(&self.run_path, 0o700).context(what())?;
-                Dir::open(&self.run_path).context(what())
-            }
-            other => other.context(what()),
-        }
+        let made = || {
+            file::make_path(&self.run_path, 0o700)?;
+            Dir::open(&self.run_path)
+        };
+        let opened = match Dir::open(&self.run_path) {
+            Err(Errno::ENOENT) => made(),
+            other => other,
+        };
+        of_run(opened.context(format_args!("open {}", self.run_path.display())))
     }
 
     /// Opens one of rocker's own directories below the root; makes it where it is missing.
@@ -249,21 +253,23 @@ impl Engine {
                 self.put_link(run, &record.name, &container)?;
             }
         }
-        run.replace(LINKED, boot.as_bytes(), false).context("remember the boot")?;
+        of_run(run.replace(LINKED, boot.as_bytes(), false).context("remember the boot"))?;
         fs::lock(run.as_fd(), Lock::Unlock).context("unlock the names")
     }
 
     fn put_link(&self, run: &Dir, name: &str, container: &Container) -> Result<()> {
-        let what = || format!("link {}/{name}", self.run_path.display());
         let path = self.path(&container.id, container.ephemeral);
-        match run.symlink(&path, name) {
+        let linked = match run.symlink(&path, name) {
             Err(Errno::EEXIST) if run.readlink(name).is_ok_and(|there| there == *path) => Ok(()),
-            Err(Errno::EEXIST) => {
-                run.unlink(name).context(what())?;
-                run.symlink(&path, name).context(what())
-            }
-            other => other.context(what()),
-        }
+            Err(Errno::EEXIST) => relink(run, &path, name),
+            other => other,
+        };
+        self.linked(linked, name)
+    }
+
+    /// The result of making a name's link.
+    fn linked(&self, linked: crate::sys::Result<()>, name: &str) -> Result<()> {
+        of_run(linked.context(format_args!("link {}/{name}", self.run_path.display())))
     }
 
     /// Takes a name for a container that is being made: only one can.
@@ -274,18 +280,17 @@ impl Engine {
     pub fn take_name(&self, name: &str, id: &str, ephemeral: bool) -> Result<()> {
         let run = self.run_dir()?;
         let path = self.path(id, ephemeral);
-        let what = || format!("link {}/{name}", self.run_path.display());
         if name == id {
             return match run.symlink(&path, name) {
-                Ok(()) | Err(Errno::EEXIST) => Ok(()),
-                Err(errno) => Err(errno).context(what()),
+                Err(Errno::EEXIST) => Ok(()),
+                other => self.linked(other, name),
             };
         }
         self.link_names(&run)?;
         fs::lock(run.as_fd(), Lock::Exclusive).context("lock the names")?;
         match run.symlink(&path, name) {
             Err(Errno::EEXIST) => {}
-            other => return other.context(what()),
+            other => return self.linked(other, name),
         }
         if let Some(owner) = linked_id(&run, name)
             && owner != id
@@ -294,8 +299,7 @@ impl Engine {
             let text = format!("the name {name:?} is already in use by container {owner}");
             return Err(Error::new(text).hint(format!("rocker rm {name}, or take another name")));
         }
-        run.unlink(name).context(what())?;
-        run.symlink(&path, name).context(what())
+        self.linked(relink(&run, &path, name), name)
     }
 
     /// The directory of the names, where there is one. One that cannot be opened now may hold names.
@@ -320,7 +324,7 @@ impl Engine {
         }
         match run.unlink(name) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).context(what()),
+            Err(errno) => of_run(Err(errno).context(what())),
         }
     }
 
@@ -451,6 +455,17 @@ pub fn not_running(name: &str) -> Error {
     Error::new(format!("container {} is not running", name.escape_debug()))
 }
 
+/// What failed on the directory of the names, with the line of `rocker check` that tells of it.
+fn of_run<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| error.hint("see rocker check, run directory"))
+}
+
+/// Replaces a name's link.
+fn relink(run: &Dir, path: &Path, name: &str) -> crate::sys::Result<()> {
+    run.unlink(name)?;
+    run.symlink(path, name)
+}
+
 /// The id at the end of a name's link.
 fn linked_id(run: &Dir, name: &str) -> Option<String> {
     let target: OsString = run.readlink(name).ok()?;
@@ -500,7 +515,8 @@ pub fn boot_id() -> Result<String> {
         return Ok(known.clone());
     }
     let text = crate::sys::proc::read("sys/kernel/random/boot_id");
-    let text = text.context("read the boot id")?;
+    let text = text.context("read the boot id");
+    let text = text.map_err(|error| error.hint("see rocker check, proc"))?;
     Ok(KNOWN.get_or_init(|| text.trim().to_owned()).clone())
 }
 

@@ -41,8 +41,13 @@ impl Store {
             comment: image.comment.clone(),
             author: image.author.clone(),
         };
-        let (created, created_time) = (image.created, image.created_time.clone());
-        let tagged = Image { created, created_time, ..Image::new(reference, contents) };
+        let tagged = Image {
+            created: image.created,
+            created_time: image.created_time.clone(),
+            boot_id: image.boot_id.clone(),
+            created_uptime: image.created_uptime,
+            ..Image::new(reference, contents)
+        };
         self.publish(&stage, &tagged, None)
     }
 

@@ -3,7 +3,7 @@
 use super::digest::Digest;
 use super::reference::{Reference, is_hex};
 use crate::error::{Error, Result};
-use crate::sys::time;
+use crate::sys::{proc, time};
 use miniserde::{Deserialize, Serialize, json};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,10 @@ pub struct Image {
     pub created_time: String,
     /// The same in whole seconds since the epoch.
     pub created: i64,
+    /// The boot in which it was made, from `/proc/sys/kernel/random/boot_id`. Older records have none.
+    pub boot_id: Option<String>,
+    /// The time above in nanoseconds since that boot, by the clock that nobody sets.
+    pub created_uptime: Option<i64>,
     /// The lowest first.
     pub layers: Vec<LayerInfo>,
     pub config: ImageConfig,
@@ -63,6 +67,9 @@ impl Image {
     pub fn new(reference: &Reference, contents: Contents) -> Self {
         let Contents { layers, config, comment, author } = contents;
         let created = time::now();
+        // Without it only ages depend on the time of day.
+        let boot_id = proc::read("sys/kernel/random/boot_id").ok();
+        let boot_id = boot_id.map(|text| text.trim().to_owned());
         Self {
             name: reference.name.clone(),
             tag: reference.tag.clone(),
@@ -70,6 +77,8 @@ impl Image {
             size: layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)),
             created_time: time::utc(created),
             created: created / time::SECOND,
+            created_uptime: boot_id.is_some().then(time::since_boot),
+            boot_id,
             layers,
             config,
             comment,
@@ -79,6 +88,11 @@ impl Image {
 
     pub fn reference(&self) -> Reference {
         Reference { name: self.name.clone(), tag: self.tag.clone() }
+    }
+
+    /// When it was made, in nanoseconds since the boot, where that was in this one.
+    pub fn uptime_in(&self, boot: &str) -> Option<i64> {
+        self.created_uptime.filter(|_| self.boot_id.as_deref() == Some(boot))
     }
 
     /// Reads image.json. What it names becomes part of paths, so it is checked here.
@@ -161,6 +175,20 @@ mod tests {
         config.labels.insert("k".into(), "v".into());
         let image = image("a", config);
         assert_eq!(Image::from_json(image.to_json().as_bytes()).unwrap(), image);
+    }
+
+    #[test]
+    fn a_record_of_before_the_boot_was_noted_is_read_and_keeps_its_id() {
+        let image = image("a", Default::default());
+        let (boot_id, uptime) = (image.boot_id.clone().unwrap(), image.created_uptime.unwrap());
+        assert_eq!(image.uptime_in(&boot_id), Some(uptime));
+        assert_eq!(image.uptime_in("another"), None);
+        let noted = format!("\"boot_id\":\"{boot_id}\",\"created_uptime\":{uptime},");
+        let text = image.to_json();
+        assert!(text.contains(&noted), "{text}");
+        let read = Image::from_json(text.replace(&noted, "").as_bytes()).unwrap();
+        assert_eq!((read.uptime_in(&boot_id), read.uptime_in("")), (None, None));
+        assert_eq!(read, Image { boot_id: None, created_uptime: None, ..image });
     }
 
     #[test]

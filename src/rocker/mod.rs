@@ -16,7 +16,8 @@ pub mod units;
 mod when;
 
 use crate::container::Engine;
-use crate::error::{ENGINE, Error, FAILURE, Result, escape, report, show_debug, write_stderr};
+use crate::container::check;
+use crate::error::{self, ENGINE, Error, FAILURE, Result, escape, show_debug, write_stderr};
 use crate::sys::{io, process};
 use command::{Command, Entry, Rules, flag};
 use parse::{Parsed, Refusal};
@@ -160,6 +161,11 @@ fn call(entry: &'static dyn Entry, called: &str, globals: &Globals, words: &[Str
         return end(Err(Error::new(why).hint("use sudo")), facts.rules.failure());
     }
     end(call.run(globals), facts.rules.failure())
+}
+
+/// Shows an error on stderr, with a remedy or the line of `rocker check` that tells of it.
+pub fn report(error: &Error) {
+    error::report(&check::blame_privileges(error.clone()));
 }
 
 /// Reports an error; `failure` is the code of one that has none of its own.

@@ -1,7 +1,8 @@
 //! Instants as text: RFC 3339 in UTC, the local time of tables, and what `--since` takes.
 
+use super::units;
 use crate::error::{Error, Result};
-use crate::sys::time::{SECOND, date, local, utc};
+use crate::sys::time::{self, SECOND, date, local, utc};
 
 const DAY: i64 = 86_400;
 
@@ -52,6 +53,26 @@ pub fn local_text_with_zone(seconds: i64) -> String {
     text.push(' ');
     text.push_str(if at.zone.is_empty() { "UTC" } else { &at.zone });
     text
+}
+
+/// The time of day, and since the boot, in nanoseconds.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub wall: i64,
+    pub uptime: i64,
+}
+
+impl Now {
+    pub fn read() -> Self {
+        Self { wall: time::now(), uptime: time::since_boot() }
+    }
+
+    /// How long ago something was, in words: by the clock that nobody sets where it was in this boot,
+    /// so where `uptime` is not 0.
+    pub fn since(self, wall: i64, uptime: i64) -> String {
+        let passed = if uptime == 0 { self.wall - wall } else { self.uptime - uptime };
+        units::duration(passed / SECOND)
+    }
 }
 
 /// What `--since` and `--until` take, in nanoseconds since the epoch: an RFC 3339 time (local

@@ -13,7 +13,8 @@ pub fn writable(path: impl AsRef<OsStr>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that are free on the file system of a path, and bytes that it has.
+/// Bytes that are free on the file system of a path, and bytes that it has. None are free where it can
+/// have no further file.
 pub fn room(path: impl AsRef<OsStr>) -> Result<(u64, u64)> {
     let path = c_path(path.as_ref())?;
     let mut statfs = std::mem::MaybeUninit::<libc::statfs>::zeroed();
@@ -23,7 +24,10 @@ pub fn room(path: impl AsRef<OsStr>) -> Result<(u64, u64)> {
         statfs.assume_init()
     };
     let unit = statfs.f_bsize as u64;
-    Ok((statfs.f_bavail * unit, statfs.f_blocks * unit))
+    // Where files take no numbers it says 0 of 0.
+    let is_crowded = statfs.f_files != 0 && statfs.f_ffree == 0;
+    let free = if is_crowded { 0 } else { statfs.f_bavail * unit };
+    Ok((free, statfs.f_blocks * unit))
 }
 
 /// Whether programs can be given a filter of system calls. `EINVAL` without seccomp.

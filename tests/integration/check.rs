@@ -113,13 +113,17 @@ fn a_capability_that_a_start_needs_is_missed_by_check() {
         };
         let table = without(&["check"]);
         let said = line(&table.stdout, "privileges");
-        let runs = without(&["run", "--rm", "--net", "none", "busybox", "true"]).code;
+        let output = without(&["run", "--rm", "--net", "none", "busybox", "true"]);
+        let runs = output.code;
         match needed {
             true => {
                 assert!(
                     said.contains(&format!("root without CAP_{}", name.to_uppercase())),
                     "{said}"
-                )
+                );
+                assert!(one_line(&output.stderr).contains("EPERM"), "{output:?}");
+                let hint = "\nhint: see rocker check, privileges\n";
+                assert!(output.stderr.ends_with(hint), "{output:?}");
             }
             false => assert!(said.ends_with("root"), "{said}"),
         }
@@ -140,6 +144,25 @@ fn where_the_kernels_values_are_hidden_containers_run_and_check_says_so() {
     command.env("binary", rocker.binary());
     let output = finish(command, b"", PATIENCE);
     assert_eq!(output.code, 0, "{output:?}");
+}
+
+#[test]
+fn a_proc_that_is_hidden_and_cannot_be_mounted_is_missing_and_errors_name_the_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    if machine::is_bare() {
+        return skip("the host has no values that could be hidden");
+    }
+    // Nobody in a user namespace is given a new proc of a pid namespace that is not theirs.
+    let script = "unshare --mount sh -c 'mount -t tmpfs none /proc/sys || exit 77; \"$binary\" check; echo $?; \
+        \"$binary\" ps'";
+    let output = in_user_namespace(&rocker, script);
+    if output.code == 77 || output.stderr.contains("unshare") {
+        return skip("this kernel has no user namespaces, or none may be made");
+    }
+    assert!(line(&output.stdout, "proc").contains("  missing  "), "{output:?}");
+    assert!(output.stdout.ends_with("\n1\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("boot id"), "{output:?}");
+    assert!(output.stderr.ends_with("\nhint: see rocker check, proc\n"), "{output:?}");
 }
 
 #[test]
@@ -189,6 +212,21 @@ fn what_this_kernel_has_decides_who_gets_a_lock_by_a_user_namespace() {
 }
 
 #[test]
+fn a_file_system_that_can_have_no_further_file_is_full() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    fs::create_dir_all(rocker.root()).unwrap();
+    // The one file that it can have is its own directory.
+    let script = "mount -t tmpfs -o nr_inodes=1 none $ROCKER_ROOT && \"$binary\" check";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]);
+    rocker.prepare(&mut command);
+    command.env("binary", rocker.binary());
+    let output = finish(command, b"", PATIENCE);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(line(&output.stdout, "state directory").ends_with(": the disk is full"), "{output:?}");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_used_is_missing() {
     let Some(rocker) = Rocker::as_root() else { return };
     let check = |root: &str| rocker.run(&["--root", root, "check"]);
@@ -197,6 +235,9 @@ fn a_state_directory_that_cannot_be_used_is_missing() {
     let output = check(file.join("rocker").to_str().unwrap());
     assert_eq!(output.code, 1, "{output:?}");
     assert!(line(&output.stdout, "state directory").contains("  missing  "), "{output:?}");
+    let output = rocker.run(&["--root", file.to_str().unwrap(), "images"]);
+    assert!(one_line(&output.stderr).contains("ENOTDIR"), "{output:?}");
+    assert!(output.stderr.ends_with("hint: see rocker check, state directory\n"), "{output:?}");
     let deep = rocker.files().join("a/b");
     let output = check(deep.to_str().unwrap());
     assert_eq!(output.code, 0, "{output:?}");

@@ -379,6 +379,34 @@ fn images_of_one_second_are_told_apart_by_their_time() {
 }
 
 #[test]
+fn the_age_of_an_image_is_right_in_its_boot_though_the_clock_was_set_and_else_goes_by_the_clock() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    imported(&rocker, &[file("a", b"one")], "x");
+    rocker.ok(&["tag", "x", "second"]);
+    let age = |name: &str| rocker.ok(&["images", "--format", "{{.CreatedSince}}", name]);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for name in ["x", "second"] {
+        let path = rocker.root().join(format!("images/{name}/latest/image.json"));
+        let record = fs::read_to_string(&path).unwrap();
+        let made = record.split("\"created\":").nth(1).unwrap().split(',').next().unwrap();
+        // As if somebody had set the clock four years ahead since.
+        let before = made.parse::<u64>().unwrap() - 4 * 365 * 86_400;
+        let record =
+            record.replace(&format!("\"created\":{made}"), &format!("\"created\":{before}"));
+        fs::write(&path, &record).unwrap();
+        assert!(age(name).contains("second"), "{name}: {}", age(name));
+        fs::write(&path, record.replace(boot.trim(), "another")).unwrap();
+        assert_eq!(age(name), "4 years ago\n", "{name}");
+        fs::write(
+            &path,
+            record.replace("\"boot_id\"", "\"old\"").replace("\"created_uptime\"", "\"older\""),
+        )
+        .unwrap();
+        assert_eq!(age(name), "4 years ago\n", "{name}");
+    }
+}
+
+#[test]
 fn a_damaged_record_hides_no_other_image_and_can_be_removed() {
     let Some(rocker) = Rocker::as_root() else { return };
     imported(&rocker, &[file("a", b"one")], "good");

@@ -19,6 +19,13 @@ fn script(rocker: &Rocker, script: &str) -> Output {
 const PREPARE: &str =
     "rocker() { \"$binary\" \"$@\"; }; trap 'rocker rm -f web >/dev/null 2>&1 || :' EXIT;";
 
+/// The line of `rocker check` that tells which layers the host can have.
+const LAYER: &str = "\nhint: see rocker check, writable layer\n";
+/// The one that tells of the directory that all is written to.
+const STATE: &str = "\nhint: see rocker check, state directory\n";
+/// The one that tells of the directory of the names.
+const RUN: &str = "\nhint: see rocker check, run directory\n";
+
 #[track_caller]
 fn ok(rocker: &Rocker, text: &str) -> String {
     let output = script(rocker, &format!("set -e; {text}"));
@@ -44,8 +51,10 @@ fn each_way_that_is_asked_for_is_taken_and_its_changes_can_be_committed() {
     for way in ["overlay", "tmpfs", "copy"] {
         if way != "copy" && !has_overlay() {
             let words = ["run", "--layer", way, "--image", "busybox", "true"];
-            let line = rocker.refused(&words, 125);
-            assert!(line.contains("ENODEV"), "{line}");
+            let output = rocker.run(&words);
+            assert_eq!(output.code, 125, "{output:?}");
+            assert!(one_line(&output.stderr).contains("ENODEV"), "{output:?}");
+            assert!(output.stderr.ends_with(LAYER), "{output:?}");
             assert_eq!(rocker.ok(&["ps", "-q"]), "", "{way}");
             continue;
         }
@@ -153,7 +162,7 @@ fn an_overlay_that_was_asked_for_and_cannot_be_is_refused_and_nothing_is_left() 
     let output = script(&rocker, text);
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
     assert!(one_line(&output.stderr).contains("cannot hold an overlay"), "{output:?}");
-    assert!(output.stderr.contains("hint: rocker check"), "{output:?}");
+    assert!(output.stderr.ends_with(LAYER), "{output:?}");
 }
 
 #[test]
@@ -169,6 +178,18 @@ fn a_full_state_directory_is_named_and_makes_way_again() {
     let said: Vec<&str> = output.stderr.lines().filter(|line| line.contains("rocker: ")).collect();
     assert_eq!(said.len(), 1, "{output:?}");
     assert!(said[0].contains("ENOSPC"), "{output:?}");
+    assert!(output.stderr.contains(STATE), "{output:?}");
+}
+
+#[test]
+fn a_copy_of_the_image_that_finds_no_room_names_the_state_directory() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let text = "mount -t tmpfs -o mode=700,size=3m tmpfs $ROCKER_ROOT; rocker import -q $image busybox; \
+        rocker run --layer copy --net none --image busybox true; echo $?; rocker ps -q";
+    let output = script(&rocker, text);
+    assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
+    assert!(one_line(&output.stderr).contains("ENOSPC"), "{output:?}");
+    assert!(output.stderr.ends_with(STATE), "{output:?}");
 }
 
 #[test]
@@ -179,6 +200,36 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     let output = script(&rocker, text);
     assert!(output.stdout.ends_with("\n125\n"), "{output:?}");
     assert!(one_line(&output.stderr).contains("EROFS"), "{output:?}");
+    assert!(output.stderr.ends_with(STATE), "{output:?}");
+}
+
+#[test]
+fn a_run_directory_that_is_read_only_or_full_or_has_no_links_is_named_by_its_own_line() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    fs::create_dir_all(rocker.run_root()).unwrap();
+    let has = "mount -t tmpfs -o";
+    for (make, options, errno) in [
+        (format!("{has} ro none $ROCKER_RUN_ROOT"), "", "EROFS"),
+        (format!("{has} ro none $ROCKER_RUN_ROOT"), "--name web", "EROFS"),
+        // The one file that it can have is its own directory.
+        (format!("{has} nr_inodes=1 none $ROCKER_RUN_ROOT"), "", "ENOSPC"),
+        (
+            format!("{has} size=64k none $ROCKER_RUN_ROOT; yes > $ROCKER_RUN_ROOT/all 2>/dev/null"),
+            "--name web",
+            "ENOSPC",
+        ),
+        ("mount -t sysfs none $ROCKER_RUN_ROOT".to_owned(), "", "EPERM"),
+    ] {
+        let text = format!(
+            "{make}; rocker run --rm --net none {options} --image busybox true; echo $?; \
+             rocker check --format '{{{{.Name}}}} {{{{.Status}}}}' | grep directory"
+        );
+        let output = script(&rocker, &text);
+        let expected = "125\nstate directory ok\nrun directory missing\n";
+        assert_eq!(output.stdout, expected, "{make}: {output:?}");
+        assert!(one_line(&output.stderr).contains(errno), "{make}: {output:?}");
+        assert!(output.stderr.ends_with(RUN), "{make}: {output:?}");
+    }
 }
 
 #[test]

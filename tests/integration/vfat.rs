@@ -172,6 +172,19 @@ fn what_a_file_system_without_links_cannot_hold_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_run_directory_without_links_is_named_by_its_line() {
+    let Some(rocker) = Rocker::as_root() else { return };
+    let text = "export ROCKER_RUN_ROOT=$ROCKER_ROOT/run ROCKER_ROOT=$ROCKER_ROOT/../state; \
+        rocker import -q $image busybox >/dev/null; \
+        rocker create --net none busybox true; echo $?; \
+        rocker check --format '{{.Name}} {{.Status}}' | grep directory";
+    let Some(output) = script(&rocker, text) else { return };
+    assert_eq!(output.stdout, "125\nstate directory ok\nrun directory missing\n", "{output:?}");
+    assert!(one_line(&output.stderr).contains("EPERM"), "{output:?}");
+    assert!(output.stderr.ends_with("\nhint: see rocker check, run directory\n"), "{output:?}");
+}
+
+#[test]
 fn a_bad_archive_is_refused_and_nothing_is_left() {
     let Some(rocker) = Rocker::as_root() else { return };
     let files = rocker.files();

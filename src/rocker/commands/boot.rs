@@ -1,9 +1,9 @@
 //! `boot` and `init`: the containers of a machine that starts, and the machine itself.
 
 use crate::container::{self, init};
-use crate::error::{FAILURE, report};
+use crate::error::FAILURE;
 use crate::rocker::command::{Command, Rules};
-use crate::rocker::print;
+use crate::rocker::{print, report};
 
 #[derive(Default)]
 pub struct Options {}

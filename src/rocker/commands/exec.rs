@@ -3,8 +3,9 @@
 use super::Globals;
 use crate::container;
 use crate::container::options::{ExecOptions, Ran};
-use crate::error::{FAILURE, Result, report};
+use crate::error::{FAILURE, Result};
 use crate::rocker::command::{Command, Rules, flag};
+use crate::rocker::report;
 
 #[derive(Default)]
 pub struct Options {

@@ -1,13 +1,15 @@
 //! `images`: the images.
 
 use super::Globals;
+use crate::container::store::boot_id;
 use crate::error::{Result, warn};
 use crate::image::Image;
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
-use crate::rocker::{print, units, when};
-use crate::sys::time;
+use crate::rocker::when::{self, Now};
+use crate::rocker::{print, units};
+use crate::sys::time::SECOND;
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -163,9 +165,15 @@ fn holds(image: &Image, filter: &Filter) -> bool {
     }
 }
 
+/// How long ago an image was made.
+fn age(image: &Image, boot: &str, now: Now) -> String {
+    let wall = image.created.saturating_mul(SECOND);
+    now.since(wall, image.uptime_in(boot).unwrap_or(0))
+}
+
 /// One image under docker's keys.
 fn row(image: &Image, full: bool) -> Value {
-    let ago = units::duration(time::seconds() - image.created) + " ago";
+    let ago = age(image, &boot_id().unwrap_or_default(), Now::read()) + " ago";
     let size = units::size(image.size);
     json::object(&mut [
         ("Containers", Part::Text("N/A")),
@@ -194,6 +202,8 @@ mod tests {
             size: 1_240_000,
             created_time: String::new(),
             created: 1_768_381_637,
+            boot_id: None,
+            created_uptime: None,
             layers: Vec::new(),
             config: Default::default(),
             comment: String::new(),
@@ -207,6 +217,23 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "REPOSITORY  TAG  IMAGE ID  SIZE    CREATED");
         assert!(lines[1].starts_with("local/app   1.2  b38350bb  1.24MB  2026-01-1"));
+    }
+
+    #[test]
+    fn the_age_of_an_image_of_this_boot_does_not_follow_the_clock_that_is_set() {
+        let made = sample();
+        let noted =
+            Image { boot_id: Some("this".into()), created_uptime: Some(60 * SECOND), ..sample() };
+        let at = |wall| Now { wall: (made.created + wall) * SECOND, uptime: 360 * SECOND };
+        for (image, boot, expected) in [
+            (&noted, "this", "5 minutes"),
+            (&noted, "another", "2 hours"),
+            (&made, "this", "2 hours"),
+        ] {
+            assert_eq!(age(image, boot, at(7200)), expected);
+        }
+        // The clock was set back meanwhile.
+        assert_eq!(age(&noted, "this", at(-7200)), "5 minutes");
     }
 
     #[test]

@@ -25,9 +25,9 @@ mod volume;
 mod wait;
 
 use super::command::Entry;
-use super::{Globals, completion, print};
+use super::{Globals, completion, print, report};
 use crate::container::Engine;
-use crate::error::{Cause, Error, FAILURE, Result, report};
+use crate::error::{Cause, Error, FAILURE, Result};
 
 /// All commands, under the titles of the help.
 pub static COMMANDS: &[(&str, &[&dyn Entry])] = &[

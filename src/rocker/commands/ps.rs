@@ -8,8 +8,8 @@ use crate::image::Image;
 use crate::rocker::command::{Command, Rules, flag};
 use crate::rocker::json::{self, Part};
 use crate::rocker::list::{self, Filter};
-use crate::rocker::{print, units, when};
-use crate::sys::time;
+use crate::rocker::print;
+use crate::rocker::when::{self, Now};
 use miniserde::json::Value;
 
 #[derive(Default)]
@@ -223,7 +223,7 @@ fn ended(state: &State) -> bool {
 
 /// One container under docker's keys.
 fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
-    let now = Now { wall: time::now(), uptime: time::since_boot() };
+    let now = Now::read();
     let command = if full { state.command.clone() } else { print::cut(&state.command, WIDTH) };
     let mounts: Vec<String> = record
         .iter()
@@ -237,7 +237,7 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
     let created = state.created.saturating_mul(1_000_000_000);
     let volumes = record.iter().flat_map(|record| &record.mounts);
     let volumes = volumes.filter(|mount| !mount.volume.is_empty()).count();
-    let ago = since(now, created, state.created_uptime) + " ago";
+    let ago = now.since(created, state.created_uptime) + " ago";
     let labels = record.map_or(String::new(), |record| list::labels_text(&record.labels));
     json::object(&mut [
         ("Command", Part::Text(&json::compact(&json::text(command)))),
@@ -260,23 +260,10 @@ fn row(state: &State, record: Option<&Record>, full: bool) -> Value {
     ])
 }
 
-/// The time of day, and since the boot, in nanoseconds.
-#[derive(Clone, Copy)]
-struct Now {
-    wall: i64,
-    uptime: i64,
-}
-
-/// How long ago something was, by the clock that nobody sets, where it was in this boot.
-fn since(now: Now, wall: i64, uptime: i64) -> String {
-    let passed = if uptime == 0 { now.wall - wall } else { now.uptime - uptime };
-    units::duration(passed / 1_000_000_000)
-}
-
 /// `Up 3 minutes`, `Exited (0) 2 hours ago`.
 fn status(state: &State, now: Now) -> String {
-    let up = || since(now, state.started, state.started_uptime);
-    let ended = || since(now, state.finished, state.finished_uptime);
+    let up = || now.since(state.started, state.started_uptime);
+    let ended = || now.since(state.finished, state.finished_uptime);
     match state.status {
         Status::Created => "Created".to_string(),
         Status::Running => format!("Up {}", up()),

@@ -2,9 +2,9 @@
 
 use super::{Globals, code_of_removal};
 use crate::container;
-use crate::error::{Result, report};
+use crate::error::Result;
 use crate::rocker::command::{Command, Rules, flag};
-use crate::rocker::print;
+use crate::rocker::{print, report};
 
 #[derive(Default)]
 pub struct Options {

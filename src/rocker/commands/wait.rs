@@ -2,9 +2,9 @@
 
 use super::Globals;
 use crate::container;
-use crate::error::{FAILURE, Result, report};
+use crate::error::{FAILURE, Result};
 use crate::rocker::command::{Command, Rules};
-use crate::rocker::print;
+use crate::rocker::{print, report};
 
 #[derive(Default)]
 pub struct Options {
