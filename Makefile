@@ -27,7 +27,7 @@ test: build base-image/busybox.tar ## All tests, those that need root included; 
 
 torture: build base-image/busybox.tar ## The tests of faults at every system call, of many jobs, runs, connects and attacks (as root, over an hour)
 	@tests/packages.sh $(TEST_PACKAGES)
-	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes attacks jobs leftovers many_connects
+	ROCKER_TORTURE=1 ROCKER_BIN=$(CURDIR)/target/rocker $(CARGO) test --test integration -- --nocapture faults escapes attacks damage jobs leftovers many_connects
 
 test-vm: build base-image/busybox.tar ## The same tests in virtual machines, all or MACHINES="1 3 6" (as root)
 	@tests/vm/run.sh $(MACHINES)

@@ -64,12 +64,15 @@ pub fn rights(setup: &Setup, report: &mut Report, count: usize) {
     };
     const UNFILTERED: &str = "--security-opt=seccomp=unconfined";
     const UNMASKED: &str = "--security-opt=systempaths=unconfined";
+    const UNPROTECTED: [&str; 5] =
+        [UNFILTERED, UNMASKED, "--cap-add=ALL", "--cap-drop=SYS_ADMIN", "--cap-drop=MKNOD"];
     let cases = vec![
         case("rocker", &[]),
         case("no filter", &[UNFILTERED]),
         case("no masks", &[UNFILTERED, UNMASKED]),
         // SYS_ADMIN would lock the mounts, which costs more than dropping it.
-        case("unprotected", &[UNFILTERED, UNMASKED, "--cap-add=ALL", "--cap-drop=SYS_ADMIN"]),
+        // MKNOD would have the devices restricted, which the others need not.
+        case("unprotected", &UNPROTECTED),
     ];
     let all = rounds(cases, count, Duration::ZERO);
     report.table("run --rm true, with less and less protection", &all, &["unprotected"]);

@@ -152,6 +152,31 @@ fn the_kernels_dangerous_files_are_masked_or_read_only() {
 }
 
 #[test]
+fn every_path_that_docker_hides_is_hidden_in_run_and_in_exec() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let look = "for file in interrupts kcore keys latency_stats sched_debug timer_list timer_stats; do \
+        [ ! -e /proc/$file ] || stat -c '%n %F %t:%T' /proc/$file; done; \
+        for dir in /proc/acpi /proc/asound /proc/scsi /sys/devices/virtual/powercap /sys/firmware \
+        /sys/devices/system/cpu/cpu*/thermal_throttle; do \
+        [ ! -d $dir ] || echo $dir $(ls -A $dir | wc -l) entries; done; \
+        for dir in bus fs irq sys sysrq-trigger; do \
+        [ ! -e /proc/$dir ] || grep -c \" /proc/$dir proc ro,\" /proc/self/mounts; done";
+    let wanted = |line: &str| {
+        line.ends_with(" character special file 1:3") || line.ends_with(" 0 entries") || line == "1"
+    };
+    rocker.sleeper("web", &[]);
+    for words in [&["run", "--rm", "busybox"][..], &["exec", "web"]] {
+        let said = rocker.ok(&[words, &["sh", "-c", look]].concat());
+        assert!(said.lines().all(wanted), "{words:?}: {said}");
+        // What every kernel has.
+        for path in ["/proc/interrupts ", "/sys/firmware "] {
+            assert!(said.contains(path), "{words:?}: {said}");
+        }
+        assert!(said.lines().filter(|line| *line == "1").count() > 2, "{words:?}: {said}");
+    }
+}
+
+#[test]
 fn the_program_has_the_eleven_capabilities_and_no_more() {
     let Some(rocker) = Rocker::with_busybox() else { return };
     let sets = script(&rocker, "grep Cap /proc/self/status");
