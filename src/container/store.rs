@@ -69,6 +69,11 @@ impl Engine {
             Err(Errno::ENOENT) => made(),
             other => other,
         };
+        self.opened(opened)
+    }
+
+    /// The result of opening the directory of the names.
+    fn opened(&self, opened: crate::sys::Result<Dir>) -> Result<Dir> {
         of_run(opened.context(format_args!("open {}", self.run_path.display())))
     }
 
@@ -305,9 +310,8 @@ impl Engine {
     /// The directory of the names, where there is one. One that cannot be opened now may hold names.
     fn names(&self) -> Result<Option<Dir>> {
         match Dir::open(&self.run_path) {
-            Ok(run) => Ok(Some(run)),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(errno).context(format_args!("open {}", self.run_path.display())),
+            other => self.opened(other).map(Some),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is mounted inside the new root: the pseudo file systems, volumes, masks.
 
 use super::dev::{self, Device};
-use super::root::{c_string, mount_point, require_directory};
+use super::root::{self, c_string, mount_point, require_directory};
 use super::submounts::{descriptor_path, restrict};
 use super::userns::IdMap;
 use crate::error::{Context, Error, Result};
@@ -362,7 +362,7 @@ pub fn mask(covers: &Covers) -> Result<()> {
 /// Makes the root itself read-only; what is mounted in it stays as it is. `attr` is what the root
 /// was mounted with.
 pub fn protect_root(attr: Attr) -> Result<()> {
-    mount::set_attr_at(c"/", attr | Attr::READ_ONLY).context("make the root read-only")
+    root::restrict(c"/", attr | Attr::READ_ONLY).context("make the root read-only")
 }
 
 /// Reads mount options such as `ro,noexec,size=64m` of a tmpfs: attributes, and what is left for

@@ -5,7 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::fs::{Dir, Kind};
 use crate::sys::mount::{self, Attr, Propagation};
 use crate::sys::{Errno, process, statfs};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How the root file system comes about. All paths are relative to `base`.
@@ -59,10 +59,19 @@ pub fn mount_root(root: &Root) -> Result<()> {
         }
         RootKind::Directory { path } => {
             mount::bind(path, &root.target).context("bind the root file system")?;
-            mount::set_attr_at(&root.target, root.attr).context("restrict the root file system")?;
+            restrict(&root.target, root.attr).context("restrict the root file system")?;
         }
     }
     process::chdir(&root.target).context("enter the root file system")
+}
+
+/// Gives a mount these attributes and no other; but what it forbids itself stays so where that is locked,
+/// as all mounts are that a container with CAP_SYS_ADMIN has.
+pub fn restrict(target: &CStr, attr: Attr) -> crate::sys::Result<()> {
+    match mount::set_attr_at(target, attr) {
+        Err(Errno::EPERM) => mount::set_attr_at(target, attr | statfs::restrictions_at(target)?),
+        other => other,
+    }
 }
 
 /// Makes the working directory, which is a mount, the root, and lets go of the host's mounts.

@@ -1,5 +1,6 @@
 //! Which kind of file system something lies in. Numbers: include/uapi/linux/magic.h.
 
+use super::mount::Attr;
 use super::{Result, c_path};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -29,6 +30,17 @@ pub fn is_in_memory_at(path: &CStr) -> bool {
 
 /// TMPFS_MAGIC and RAMFS_MAGIC.
 const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// What the mount at a path forbids: writing, set-user-id programs, devices, programs.
+pub fn restrictions_at(path: &CStr) -> Result<Attr> {
+    // struct statfs of x86_64, 15 words, of which f_flags is the eleventh: asm-generic/statfs.h.
+    let mut statfs = [0_u64; 15];
+    // SAFETY: the path lives for the whole call; the words are as many as the kernel's.
+    unsafe { syscall!(Sysno::statfs, path.as_ptr(), statfs.as_mut_ptr()) }?;
+    let known = Attr::READ_ONLY | Attr::NO_SUID | Attr::NO_DEV | Attr::NO_EXEC;
+    // ST_RDONLY, ST_NOSUID, ST_NODEV and ST_NOEXEC are the bits of mount(2): statfs(2).
+    Ok(Attr(statfs[10] & known.0))
+}
 
 /// The magic number of the file system that an open file lies in; 0 where it does not say.
 pub fn kind_of(file: BorrowedFd<'_>) -> u64 {

@@ -115,6 +115,26 @@ fn a_layer_in_memory_has_an_end_and_shows_the_host_no_mount() {
     assert!(!mounts("self").contains(&place), "{}", mounts("self"));
 }
 
+#[test]
+fn a_copy_on_a_mount_whose_restrictions_are_locked_keeps_them() {
+    let Some(rocker) = Rocker::with_busybox() else { return };
+    let [binary, image] = [(rocker.binary().to_owned(), "rocker"), (base_image(), "image.tar")]
+        .map(|(path, name)| format!("{}:/{name}:ro", path.display()));
+    let script = "export ROCKER_ROOT=/state/root ROCKER_RUN_ROOT=/state/run; \
+        /rocker import -q /image.tar busybox > /dev/null; for option in --init --read-only; do \
+        /rocker run --rm --net none --layer copy $option busybox \
+        sh -c 'touch /new 2>/dev/null && echo written; sed -n \"s,^[^ ]* / [^ ]* \\([^ ]*\\).*,\\1,p\" /proc/mounts'; \
+        done";
+    // A container with CAP_SYS_ADMIN has its mounts locked, the tmpfs with nosuid and nodev too.
+    let run = ["run", "--rm", "--privileged", "--net", "none", "--tmpfs", "/state:exec"];
+    let words = ["-v", &binary, "-v", &image, "busybox", "sh", "-c", script];
+    let said = rocker.ok(&[&run[..], &words].concat());
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "written"), "{said}");
+    assert!(lines[1].starts_with("rw,nosuid,nodev"), "{said}");
+    assert!(lines[2].starts_with("ro,nosuid,nodev"), "{said}");
+}
+
 /// What the keeper has of the host's mounts goes when the host lets go of it.
 #[test]
 fn a_keeper_with_mounts_of_its_own_holds_none_of_the_hosts() {

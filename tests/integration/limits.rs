@@ -1,6 +1,6 @@
 //! Limits: in force before the program's first instruction, and for what is executed later.
 
-use crate::harness::{Rocker, base_image, has_controller, has_overlay, skip, wait_until};
+use crate::harness::{Rocker, base_image, has_controller, skip, wait_until};
 use crate::harness_host::mountinfo;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -207,9 +207,6 @@ fn in_a_container_whose_group_cannot_be_divided_only_limits_that_were_asked_for_
     let is_unified = |line: &str| line.contains(" /sys/fs/cgroup ") && line.contains(" - cgroup2 ");
     if !mounts.lines().any(is_unified) {
         return skip("the controllers are not those of cgroup2");
-    }
-    if !has_overlay() {
-        return skip("this kernel has no overlay for a container in a container");
     }
     let [binary, image] = [(rocker.binary().to_owned(), "rocker"), (base_image(), "image.tar")]
         .map(|(path, name)| format!("{}:/{name}:ro", path.display()));
